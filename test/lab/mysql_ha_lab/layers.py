@@ -1,0 +1,235 @@
+"""The images: made once, kept in the cache, shared by every host of every lab.
+
+    base      Debian as debootstrap leaves it, with systemd and ssh; bare in all that the formula installs
+    salt      /opt/salt, a virtual environment with Salt (and PyMySQL for the client's probe)
+    packages  /srv/packages, a package repository with what the formula installs: a LAN has no uplink
+    kernel    /usr/lib/modules of the guests' kernel, and beside the tree the kernel itself
+    sources   the tarballs of keepalived and ipvsadm, unchanged upstream ones from Debian's pool
+
+Each layer lies under a name made of all that went into it, so a changed recipe makes a new one and an
+interrupted one leaves nothing that looks whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .command import CLEAN_ENVIRONMENT, run
+from .disk import mount_overlay, unmount
+from .plan import CACHE, LabError
+from .progress import step
+
+SUITE = "trixie"
+# Only there are the kernel recent enough for seccomp (1.5 times faster) and keepalived 2.3.4's tarball.
+NEWER_SUITE = "sid"
+SALT = "3008.3"
+RECIPE = 3  # raised by hand when a builder below changes what it makes
+
+BASE_PACKAGES = [
+    "systemd", "systemd-sysv", "dbus", "udev", "kmod", "iproute2", "iputils-ping", "iputils-arping", "procps",
+    "openssh-server", "openssh-client", "python3", "ca-certificates",
+]  # fmt: skip
+BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev", "python3-venv"]
+# What the formula installs on Debian (mysql_ha/osfamilymap.yaml, which a test compares with this).
+FORMULA_PACKAGES = [
+    "gcc", "make", "pkg-config", "libc6-dev", "libssl-dev", "libnl-3-dev", "libnl-genl-3-dev", "libnftnl-dev",
+    "libmnl-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev", "mariadb-server",
+]  # fmt: skip
+SOURCES = ["keepalived", "ipvsadm"]
+# Files that would change this machine's own kernel settings if a container applied them at boot.
+GLOBAL_SYSCTLS = Path("usr/lib/sysctl.d")
+UNWANTED_UNITS = [
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
+    "systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
+    "systemd-networkd-wait-online.service", "console-getty.service", "getty@tty1.service", "getty-static.service",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where the layers lie; ``kernel`` is None where containers can be directors."""
+
+    base: Path
+    salt: Path
+    packages: Path
+    sources: Path
+    kernel: Path | None
+
+    def lower(self, own_kernel: bool) -> list[Path]:
+        """The layers of a host's disk, the topmost first."""
+        kernel = [self.kernel / "tree"] if own_kernel and self.kernel else []
+        return [*kernel, self.packages, self.salt, self.base]
+
+
+def mirror() -> str:
+    """The Debian mirror that this machine's own apt uses."""
+    listed = run(["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Identifier: Packages"])
+    for line in listed.stdout.splitlines():
+        label, _, uri = line.partition("|")
+        if label == "Debian":
+            return uri.rstrip("/")
+    raise LabError("no Debian mirror in this machine's apt configuration; name one with --mirror")
+
+
+def ensure_layers(mirror_uri: str | None, with_kernel: bool) -> Layers:
+    """Make whatever layer is missing; one process at a time, however many labs ask."""
+    if with_kernel and platform.machine() != "x86_64":
+        raise LabError(f"this kernel has no IPVS, and User Mode Linux is not packaged for {platform.machine()}")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear_workspaces()
+        found = mirror_uri or mirror()
+        base = _layer("base", [SUITE, BASE_PACKAGES, UNWANTED_UNITS], "Debian base system", _make_base, found)
+        salt = _layer("salt", [base.name, SALT, BUILD_PACKAGES], f"Salt {SALT}", _make_salt, found, base)
+        packages = _layer("packages", [base.name, FORMULA_PACKAGES], "package repository", _make_packages, found, base)
+        sources = _layer("sources", [SOURCES], "tarballs", _make_sources, found, base)
+        kernel = None
+        if with_kernel:
+            kernel = _layer("kernel", [base.name], "kernel with IPVS", _make_kernel, found, base)
+    return Layers(base, salt, packages, sources, kernel)
+
+
+def _layer(name: str, recipe: list[object], title: str, make: Callable[..., None], *arguments: object) -> Path:
+    digest = hashlib.sha256(json.dumps([RECIPE, recipe]).encode()).hexdigest()[:12]
+    place = CACHE / f"{name}-{digest}"
+    if place.exists():
+        return place
+    with step(f"make the {title} (once, then kept in {CACHE})"):
+        part = place.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        make(part, *arguments)
+        part.rename(place)
+    return place
+
+
+def _make_base(place: Path, mirror_uri: str) -> None:
+    run(["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, place, mirror_uri],
+        timeout=1800)
+    for unit in UNWANTED_UNITS:
+        _link(place / "etc/systemd/system" / unit)
+    for settings in (place / GLOBAL_SYSCTLS).glob("*.conf"):
+        _link(place / "etc/sysctl.d" / settings.name)
+    (place / "etc/machine-id").write_text("")
+    (place / "etc/resolv.conf").unlink(missing_ok=True)
+    (place / "etc/hostname").unlink(missing_ok=True)
+    shutil.rmtree(place / "var/lib/apt/lists")
+    (place / "var/lib/apt/lists").mkdir()
+    shutil.rmtree(place / "var/cache/apt/archives")
+    (place / "etc/apt/sources.list").unlink(missing_ok=True)
+    (place / "etc/ssh/sshd_config.d/lab.conf").write_text("UseDNS no\nPrintMotd no\n")
+    unit_wants = place / "etc/systemd/system/multi-user.target.wants"
+    unit_wants.mkdir(parents=True, exist_ok=True)
+
+
+def _link(place: Path) -> None:
+    place.unlink(missing_ok=True)
+    place.symlink_to("/dev/null")
+
+
+def _make_salt(place: Path, mirror_uri: str, base: Path) -> None:
+    with _workspace(base, mirror_uri) as root:
+        _apt(root, "install", "-y", "--no-install-recommends", *BUILD_PACKAGES)
+        _chroot(root, "python3", "-m", "venv", "/opt/salt")
+        _chroot(root, "/opt/salt/bin/pip", "install", "-q", "--no-cache-dir", f"salt=={SALT}", "pymysql")
+        (place / "opt").mkdir(parents=True)
+        run(["cp", "-a", root / "opt/salt", place / "opt/salt"])
+
+
+def _make_packages(place: Path, mirror_uri: str, base: Path) -> None:
+    with _workspace(base, mirror_uri) as root:
+        _apt(root, "install", "-y", "--no-install-recommends", "--download-only", *FORMULA_PACKAGES)
+        repository = place / "srv/packages"
+        repository.mkdir(parents=True)
+        for package in (root / "var/cache/apt/archives").glob("*.deb"):
+            shutil.copy(package, repository)
+    index = run(["dpkg-scanpackages", "--multiversion", "."], cwd=repository)
+    (repository / "Packages").write_text(index.stdout)
+    listing = place / "etc/apt/sources.list.d/lab.list"
+    listing.parent.mkdir(parents=True)
+    listing.write_text("deb [trusted=yes] file:/srv/packages ./\n")
+
+
+def _make_sources(place: Path, mirror_uri: str, base: Path) -> None:
+    with _workspace(base, mirror_uri) as root:
+        _apt(root, "install", "-y", "--no-install-recommends", "dpkg-dev")
+        _use_newer_suite(root, "deb-src", mirror_uri)
+        target = root / "root"
+        _chroot(root, "sh", "-c", 'cd /root && exec apt-get source --download-only --tar-only "$@"', "-", *SOURCES)
+        place.mkdir()
+        for tarball in target.glob("*.orig.tar.*"):
+            name, _, rest = tarball.name.partition("_")
+            shutil.copy(tarball, place / f"{name}-{rest.replace('.orig', '')}")
+
+
+def _make_kernel(place: Path, mirror_uri: str, base: Path) -> None:
+    with _workspace(base, mirror_uri) as root:
+        _use_newer_suite(root, "deb", mirror_uri)
+        _chroot(root, "sh", "-c", "cd /root && exec apt-get download user-mode-linux")
+        package = next((root / "root").glob("user-mode-linux_*.deb"))
+        _chroot(root, "dpkg-deb", "-x", f"/root/{package.name}", "/root/uml")
+        unpacked = root / "root/uml/usr"
+        modules = place / "tree/usr/lib/modules"
+        modules.mkdir(parents=True)
+        for version in (unpacked / "lib/uml/modules").iterdir():
+            run(["cp", "-a", version, modules / version.name])
+        shutil.copy(unpacked / "bin/linux.uml", place / "linux.uml")
+    # The kernel is an ordinary program; it runs with the image's C library where this machine's is older.
+    run(["patchelf", "--set-interpreter", base / "usr/lib64/ld-linux-x86-64.so.2",
+         "--set-rpath", base / "usr/lib/x86_64-linux-gnu", place / "linux.uml"])
+
+
+def _use_newer_suite(root: Path, kind: str, mirror_uri: str) -> None:
+    # sid's Release file may be past its date on a mirror that lags.
+    (root / "etc/apt/sources.list.d/newer.list").write_text(
+        f"{kind} [check-valid-until=no] {mirror_uri} {NEWER_SUITE} main\n")
+    _chroot(root, "apt-get", "update", "-q")
+
+
+@contextmanager
+def _workspace(base: Path, mirror_uri: str) -> Iterator[Path]:
+    """The base system to work in and throw away, able to reach the package registries."""
+    place = Path(tempfile.mkdtemp(prefix="work-", dir=CACHE))
+    root = place / "root"
+    try:
+        mount_overlay([base], place)
+        shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+        # A machine behind a proxy has its own certificate authorities.
+        shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
+        (root / "etc/apt/sources.list.d/debian.list").write_text(f"deb {mirror_uri} {SUITE} main\n")
+        _chroot(root, "apt-get", "update", "-q")
+        yield root
+    finally:
+        unmount(root)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _clear_workspaces() -> None:
+    """What a killed build left; the lock makes sure that nobody works there."""
+    for place in CACHE.glob("work-*"):
+        unmount(place / "root")
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _environment() -> dict[str, str]:
+    passed = {key: value for key, value in os.environ.items()
+              if key.lower() in ("http_proxy", "https_proxy", "no_proxy") or key in ("PIP_INDEX_URL",)}
+    return CLEAN_ENVIRONMENT | passed | {"DEBIAN_FRONTEND": "noninteractive"}
+
+
+def _chroot(root: Path, *words: str) -> None:
+    run(["chroot", root, *words], env=_environment(), timeout=1800)
+
+
+def _apt(root: Path, *words: str) -> None:
+    _chroot(root, "apt-get", "-q", *words)

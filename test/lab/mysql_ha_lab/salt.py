@@ -1,0 +1,185 @@
+"""The lab's Salt: keys, the formula's files on the master, state runs and what they said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .command import wait_for
+from .identity import write
+from .lab import Lab
+from .plan import REPOSITORY, LabError
+from .progress import say, step
+
+FORMULA_PARTS = ["FORMULA", "mysql_ha", "_modules", "_states", "_utils", "_beacons", "_runners", "_output"]
+PILLAR_TOP = "base:\n  '*':\n    - mysql_ha\n"
+APPLY_SECONDS = 2400
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """What a state run did on one host."""
+
+    host: str
+    states: list[dict[str, Any]]
+    error: str = ""
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        return [state for state in self.states if state["result"] is False]
+
+    @property
+    def pending(self) -> list[dict[str, Any]]:
+        return [state for state in self.states if state["result"] is None]
+
+    @property
+    def changed(self) -> list[dict[str, Any]]:
+        return [state for state in self.states if state["changes"]]
+
+    @property
+    def ok(self) -> bool:
+        return not self.error and not self.failed
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        if self.error:
+            return f"{self.host}: {self.error}"
+        took = sum(float(state.get("duration") or 0) for state in self.states) / 1000
+        verdict = f"{len(self.failed)} FAILED" if self.failed else "ok"
+        pending = f", {len(self.pending)} would change" if self.pending else ""
+        return f"{self.host}: {verdict}, {len(self.states)} states, {len(self.changed)} changed{pending}, {took:.0f} s"
+
+    def problems(self) -> str:
+        """The failed states with what they said."""
+        return "\n".join(f"{self.host}: {state['id']}: {state['comment']}" for state in self.failed)
+
+
+def set_up(lab: Lab, pillar: Path) -> None:
+    """Bring formula, tarballs and pillar onto the master, and accept the hosts' keys."""
+    copy_formula(lab)
+    set_pillar(lab, pillar.read_text())
+    with step("accept the keys of " + ", ".join(lab.plan.hosts)):
+        wait_for("the Salt master", lambda: lab.run("master", ["salt-key", "--out=json"], check=False).returncode == 0,
+                 120, 1)
+        for host in lab.plan.hosts:
+            accept_key(lab, host)
+        wait_for("every minion to answer", lambda: not silent_minions(lab), 300, 1)
+
+
+def copy_formula(lab: Lab, source: Path = REPOSITORY) -> None:
+    """Make the master's copy of the formula equal to the one in ``source``."""
+    root = lab.plan.host("master").root
+    target = root / "srv/formula"
+    for part in FORMULA_PARTS:
+        _mirror(source / part, target / part)
+    for tarball in (lab.plan.directory / "sources").glob("*.tar.*"):
+        place = root / "srv/lab/mysql_ha/sources" / tarball.name
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tarball, place)
+
+
+def _mirror(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    elif source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
+def set_pillar(lab: Lab, text: str) -> None:
+    """Give the cluster this pillar (YAML)."""
+    root = lab.plan.host("master").root
+    write(root / "srv/pillar/top.sls", PILLAR_TOP)
+    write(root / "srv/pillar/mysql_ha.sls", text)
+
+
+def accept_key(lab: Lab, host: str) -> None:
+    def accepted() -> bool:
+        keys = json.loads(lab.run("master", ["salt-key", "--out=json"]).stdout or "{}")
+        if host in keys.get("minions_pre", []):
+            lab.run("master", ["salt-key", "--accept", host, "--yes"])
+            return True
+        return host in keys.get("minions", [])
+
+    wait_for(f"the key of {host}", accepted, 180, 1)
+
+
+def silent_minions(lab: Lab) -> set[str]:
+    """The hosts whose minion does not answer."""
+    said = lab.run("master", ["salt", "--out=json", "--static", "-t", "20", "*", "test.ping"], check=False).stdout
+    try:
+        answers = json.loads(said)
+    except ValueError:
+        return set(lab.plan.hosts)
+    return {host for host in lab.plan.hosts if answers.get(host) is not True}
+
+
+def call(lab: Lab, target: str, *words: str, timeout: int = 600) -> dict[str, Any]:
+    """A module function on some minions, as data by host."""
+    done = lab.run("master", ["salt", "--out=json", "--static", "-t", str(timeout), target, *words], check=False,
+                   timeout=timeout + 60)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise LabError(f"salt '{target}' {' '.join(words)}: {(done.stdout + done.stderr)[-2000:]}") from None
+
+
+def apply(lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha",
+          report: bool = True) -> dict[str, HostResult]:
+    """``salt TARGET state.apply mysql_ha ARGUMENTS``; results by host, told as each host finishes."""
+    words = ["salt", "--out=json", "--out-indent=-1", "-t", str(APPLY_SECONDS), target, "state.apply", sls, *arguments]
+    began = time.monotonic()
+    results: dict[str, HostResult] = {}
+    run = lab.popen("master", words)
+    assert run.stdout is not None
+    try:
+        for host, answer in _answers(run.stdout):
+            results[host] = _result(host, answer)
+            if report:
+                say(results[host].line())
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
+        run.wait()
+    if not results:
+        raise LabError(f"nobody answered to: {' '.join(words)}\n{errors[-2000:]}")
+    if report:
+        say(f"salt '{target}' state.apply {' '.join([sls, *arguments])}: {time.monotonic() - began:.0f} s")
+    return results
+
+
+def _answers(lines: Any) -> Iterator[tuple[str, Any]]:
+    for line in lines:
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            continue
+        yield from answer.items()
+
+
+def _result(host: str, answer: Any) -> HostResult:
+    if not isinstance(answer, dict):
+        text = "; ".join(str(part) for part in answer) if isinstance(answer, list) else str(answer)
+        return HostResult(host, [], text or "no answer")
+    states = []
+    for tag, state in answer.items():
+        if not isinstance(state, dict):
+            return HostResult(host, [], f"{tag}: {state}")
+        states.append({"id": state.get("__id__", tag), "function": _function(tag), "result": state.get("result"),
+                       "changes": state.get("changes") or {}, "comment": state.get("comment", ""),
+                       "name": state.get("name", ""), "duration": state.get("duration"),
+                       "order": state.get("__run_num__", 0), "sls": state.get("__sls__", "")})
+    return HostResult(host, sorted(states, key=lambda state: state["order"]))
+
+
+def _function(tag: str) -> str:
+    parts = tag.split("_|-")
+    return f"{parts[0]}.{parts[-1]}"
