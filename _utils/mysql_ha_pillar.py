@@ -1,0 +1,694 @@
+"""
+The rules for the pillar key ``mysql_ha``: what is wrong with a pillar, in plain words and all at once.
+
+Plain Python that knows nothing of Salt. No function here raises, whatever the pillar holds: a traceback would
+hide the sentence that an operator needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Any, NamedTuple
+
+from keepalived_conf import MAX_VALUE, REFUSED_GLOBALS, UNSAFE, is_global_keyword, is_word
+
+ROOT = "mysql_ha"
+SCHEMA = 1
+#: The LVS schedulers of Linux (``net/netfilter/ipvs/Kconfig``).
+SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")
+#: The options that the formula writes itself: with other values replication, or its direction, would break.
+OWNED_SETTINGS = (
+    "server_id",
+    "log_bin",
+    "gtid_domain_id",
+    "gtid_strict_mode",
+    "log_slave_updates",
+    "binlog_format",
+    "bind_address",
+    "port",
+    "auto_increment_increment",
+    "auto_increment_offset",
+)
+
+# What defaults.yaml says, for the rules that join two keys of which one may be left out.
+DEFAULT_VRRP_VERSION = 3
+DEFAULT_DATABASE_PORT = 3306
+
+_TOP_KEYS = (
+    "schema",
+    "cluster",
+    "interface",
+    "nodes",
+    "endpoints",
+    "vrrp",
+    "checks",
+    "keepalived",
+    "ipvsadm",
+    "database",
+    "secrets",
+)
+_SECTIONS = _TOP_KEYS[3:]
+_NODE_KEYS = {
+    "director": ("role", "address", "interface", "priority"),
+    "database": ("role", "address", "interface", "server_id", "weight"),
+    "arbiter": ("role", "address", "interface"),
+}
+_REQUIRED_NODE_KEYS = ("role", "address", "priority", "server_id")
+_ENDPOINT_KEYS = ("address", "port", "serves", "check", "scheduler")
+_REQUIRED_ENDPOINT_KEYS = ("address", "port", "serves", "check")
+_SOURCE_PREFIXES = ("salt://", "http://", "https://", "file:///", "/")
+_SOURCE_KEYS = ("version", "source", "source_hash")
+_SECRET_KEYS = ("replication", "vrrp")
+_REFUSED_USERS = ("root", "mysql", "mariadb")
+
+# The server drops these prefixes from an option before it looks the name up (my_getopt).
+_OPTION_PREFIX = re.compile(r"^(loose_|skip_|enable_|disable_|maximum_)+")
+_REFUSED_NETWORKS = {
+    IPv4Network("0.0.0.0/8"): "an address of 'this network' (0.0.0.0/8)",
+    IPv4Network("127.0.0.0/8"): "a loopback address",
+    IPv4Network("224.0.0.0/4"): "a multicast address",
+    IPv4Network("255.255.255.255/32"): "the broadcast address",
+    IPv4Network("240.0.0.0/4"): "a reserved address",
+}
+
+
+def errors(pillar: object, minion_id: str | None = None) -> list[str]:
+    """
+    Return everything that is wrong with a pillar, one sentence each; ``[]`` if it is valid.
+
+    No sentence shows the value of a secret. Nothing is raised, whatever the types.
+
+    pillar
+        The value of the pillar key ``mysql_ha``, with its defaults applied or without.
+    minion_id
+        The minion that the pillar was made for. ``mysql_ha:secrets:replication`` may be missing on a minion
+        that is no database, so that each role can be given only the secrets it needs. ``None``: it is due.
+    """
+    if not isinstance(pillar, Mapping):
+        return [f"{ROOT}: is {_kind(pillar)}; allowed: a mapping with the keys {', '.join(_TOP_KEYS)}"]
+    return [
+        *_unknown(ROOT, pillar, _TOP_KEYS),
+        *_leaves(ROOT, pillar, _TOP_RULES, ("cluster",)),
+        *_not_mappings(ROOT, pillar, _SECTIONS),
+        *_nodes(pillar),
+        *_endpoints(pillar),
+        *_vrrp(_part(pillar, "vrrp")),
+        *_section(f"{ROOT}:checks", _part(pillar, "checks"), _CHECKS_RULES),
+        *_keepalived(_part(pillar, "keepalived")),
+        *_source_build(f"{ROOT}:ipvsadm", _part(pillar, "ipvsadm"), _SOURCE_KEYS),
+        *_database(_part(pillar, "database")),
+        *_secrets(pillar, minion_id),
+    ]
+
+
+def node(pillar: object, minion_id: object) -> Mapping[str, Any]:
+    """Return the entry of a minion in ``mysql_ha:nodes``; an empty mapping if there is none."""
+    return _part(_part(pillar, "nodes"), minion_id)
+
+
+def nodes(pillar: object, role: str) -> dict[str, Mapping[str, Any]]:
+    """Return the nodes of one role (``director``, ``database``, ``arbiter``) in the order of the pillar."""
+    entries = _part(pillar, "nodes")
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if isinstance(entry, Mapping) and entry.get("role") == role
+    }
+
+
+def peers(pillar: object, minion_id: object) -> dict[str, Mapping[str, Any]]:
+    """Return the other nodes that have the role of this minion; empty if the minion has none."""
+    role = node(pillar, minion_id).get("role")
+    if not isinstance(role, str):
+        return {}
+    return {name: entry for name, entry in nodes(pillar, role).items() if name != minion_id}
+
+
+class Rule(NamedTuple):
+    """What a single value may be: in words, as a test, and a remark on some of the values that fail it."""
+
+    allowed: str
+    accepts: Callable[[Any], bool]
+    remark: Callable[[Any], str] = lambda value: ""
+
+
+def _part(mapping: object, key: object) -> Mapping[Any, Any]:
+    """Return the mapping under a key; an empty one if there is none, or something else."""
+    # Only text is looked up: a key that cannot be hashed would raise.
+    value = mapping.get(key) if isinstance(mapping, Mapping) and isinstance(key, str) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _kind(value: object) -> str:
+    """Return what a value is, without showing it."""
+    if value is None:
+        return "empty"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "text" if isinstance(value, str) else f"of type {type(value).__name__}"
+
+
+def _literal(value: object) -> str:
+    """Return a single value as an operator would recognise it, on one line and of bounded length."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # An address of a download may carry a user and a password.
+        shown = re.sub(r"//[^/@]*@", "//<hidden>@", value)
+        return repr(shown) if len(shown) <= 60 else f"{shown[:60]!r}..."
+    if isinstance(value, int):
+        # Python refuses to write numbers of more than 4300 digits.
+        return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
+    return repr(value) if isinstance(value, float) else _kind(value)
+
+
+def _label(key: object) -> str:
+    """Return a key as a part of a path."""
+    return key if isinstance(key, str) and len(key) <= 63 and is_word(key) else _literal(key)
+
+
+def _check(path: str, value: object, rule: Rule) -> Iterator[str]:
+    """Say what is wrong with a single value."""
+    if not rule.accepts(value):
+        yield f"{path}: is {_literal(value)}{rule.remark(value)}; allowed: {rule.allowed}"
+
+
+def _leaves(
+    path: str, section: Mapping[Any, Any], rules: Mapping[str, Rule], required: Iterable[str] = ()
+) -> Iterator[str]:
+    """Say what is wrong with the single values of a section."""
+    for key, rule in rules.items():
+        if key in section:
+            yield from _check(f"{path}:{key}", section[key], rule)
+        elif key in required:
+            yield f"{path}:{key}: is missing; allowed: {rule.allowed}"
+
+
+def _unknown(path: str, section: Mapping[Any, Any], known: Iterable[str]) -> Iterator[str]:
+    """Say which keys a section should not have; their values are not shown."""
+    known = tuple(known)
+    for key in section:
+        if key not in known:
+            hint = _did_you_mean(key, known)
+            yield f"{path}:{_label(key)}: is an unknown key; allowed: {', '.join(known)}{hint}"
+
+
+def _did_you_mean(key: object, known: Iterable[str]) -> str:
+    """Return a question if an unknown key resembles a known one."""
+    # difflib needs time that grows with the square of the length.
+    close = difflib.get_close_matches(key, known, 1) if isinstance(key, str) and len(key) <= 64 else []
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _section(path: str, section: Mapping[Any, Any], rules: Mapping[str, Rule]) -> Iterator[str]:
+    """Say what is wrong with a section that holds single values only."""
+    yield from _unknown(path, section, rules)
+    yield from _leaves(path, section, rules)
+
+
+def _not_mappings(path: str, parent: Mapping[Any, Any], keys: Iterable[str]) -> Iterator[str]:
+    """Say which sections are something else than a mapping; what they hold is not shown."""
+    for key in keys:
+        if key in parent and not isinstance(parent[key], Mapping):
+            yield f"{path}:{key}: is {_kind(parent[key])}; allowed: a mapping"
+
+
+def _repeated(values: Iterable[tuple[str, object]], rule: Rule, allowed: str) -> Iterator[str]:
+    """Say which values, given with their paths, occurred before; those that are wrong do not count."""
+    first: dict[object, str] = {}
+    for path, value in values:
+        if rule.accepts(value) and first.setdefault(value, path) != path:
+            yield f"{path}: is {_literal(value)}, as is {first[value]}; allowed: {allowed}"
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    """Return whether a value is a whole number in a range; YAML's ``yes`` is no number."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _unquote(value: object) -> str:
+    """Return a remark on a number that is in quotes."""
+    return ", text in quotes and not a number" if isinstance(value, str) and value.isdigit() else ""
+
+
+def _whole(low: int, high: int, unit: str = "") -> Rule:
+    """Return the rule for a whole number."""
+    return Rule(
+        f"a whole number{unit} from {low} to {high}", lambda value: _is_whole(value, low, high), _unquote
+    )
+
+
+def _decimal(value: object) -> Decimal | None:
+    """Return a number as the decimal that was written, not its binary neighbour; ``None`` if it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 10**15:
+        return None
+    return Decimal(str(value))
+
+
+def _is_step(value: object, low: str, high: str, step: str) -> bool:
+    """Return whether a value is a number in a range and a multiple of a step."""
+    number = _decimal(value)
+    return number is not None and Decimal(low) <= number <= Decimal(high) and number % Decimal(step) == 0
+
+
+def _seconds(low: str, high: str) -> Rule:
+    """Return the rule for a time in seconds; keepalived reads six decimals and calls more an error."""
+    return Rule(
+        f"seconds from {low} to {high} with at most 6 decimals",
+        lambda value: _is_step(value, low, high, "0.000001"),
+        _unquote,
+    )
+
+
+def _words(*words: str, remarks: Mapping[str, str] | None = None) -> Rule:
+    """Return the rule for one of several words, with remarks on some that are none of them."""
+    told = remarks or {}
+    return Rule(
+        ", ".join(words),
+        lambda value: isinstance(value, str) and value in words,
+        lambda value: told.get(value, "") if isinstance(value, str) else "",
+    )
+
+
+def _pattern(pattern: str, allowed: str) -> Rule:
+    """Return the rule for text that matches a pattern from end to end."""
+    compiled = re.compile(pattern)
+    return Rule(allowed, lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None)
+
+
+def _is_interface(value: object) -> bool:
+    """Return whether this can name an interface (``dev_valid_name`` in the kernel's ``net/core/dev.c``)."""
+    if not isinstance(value, str) or len(value) > 15 or value in (".", ".."):
+        return False
+    # The kernel expands % itself, so no interface ever has one in its name.
+    return is_word(value) and not set(value) & set("/:%")
+
+
+def _address_remark(value: object) -> str:
+    """Return why an address is refused, if there is more to say than that it is none."""
+    # Longer text is no address, and the longest are slow to parse.
+    if not isinstance(value, str) or len(value) > 64:
+        return ""
+    try:
+        IPv6Address(value)
+    except ValueError:
+        pass
+    else:
+        return ", an IPv6 address, and IPv6 is not yet supported"
+    try:
+        address = IPv4Address(value)
+    except ValueError:
+        return ", which has a prefix length" if re.fullmatch(r"[0-9.]+/[0-9]+", value) else ""
+    return next((f", {what}" for network, what in _REFUSED_NETWORKS.items() if address in network), "")
+
+
+def _is_address(value: object) -> bool:
+    """Return whether this is the address of one host."""
+    if not isinstance(value, str):
+        return False
+    try:
+        address = IPv4Address(value)
+    except ValueError:
+        return False
+    return not any(address in network for network in _REFUSED_NETWORKS)
+
+
+def _is_source(value: object) -> bool:
+    """Return whether this is a place that Salt can fetch a file from."""
+    return (
+        isinstance(value, str)
+        and value.startswith(_SOURCE_PREFIXES)
+        and value not in _SOURCE_PREFIXES
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )
+
+
+def _is_global_value(value: object) -> bool:
+    """Return whether a keyword of ``global_defs`` may have this value."""
+    if isinstance(value, str):
+        # Not split(): it would take a line break for a space and let it pass.
+        words = [word for word in value.split(" ") if word]
+        return bool(words) and len(value) <= MAX_VALUE and all(map(is_word, words))
+    return value is True or value is None or _decimal(value) is not None
+
+
+def _version_remark(value: object) -> str:
+    """Return a remark on a version that YAML took for a number: 1.30 would come out as 1.3."""
+    return ", a number and not text: quote it" if _decimal(value) is not None else ""
+
+
+_NODE_NAME = _pattern(
+    r"[A-Za-z0-9._-]{1,63}", "1 to 63 of the characters A-Z a-z 0-9 . _ - (in quotes if a number)"
+)
+_NAME = _pattern(r"[A-Za-z0-9_-]{1,32}", "1 to 32 of the characters A-Z a-z 0-9 _ - (in quotes if a number)")
+_INTERFACE = Rule(
+    f"1 to 15 printable ASCII characters except spaces and / : % {' '.join(UNSAFE)}, and not . or ..",
+    _is_interface,
+)
+_ADDRESS = Rule("an IPv4 unicast address such as 192.168.1.5", _is_address, _address_remark)
+_PORT = _whole(1, 65535)
+_SOURCE = Rule(
+    "a text that starts with one of " + " ".join(_SOURCE_PREFIXES) + " and has no spaces", _is_source
+)
+_SOURCES = _SOURCE._replace(allowed=f"{_SOURCE.allowed}, or a list of such texts")
+_AGENT = ", which needs the health agent that is not in this version"
+
+_TOP_RULES = {
+    "schema": Rule(str(SCHEMA), lambda value: _is_whole(value, SCHEMA, SCHEMA), _unquote),
+    "cluster": _NAME,
+    "interface": _INTERFACE,
+}
+_NODE_RULES = {
+    "role": _words(*_NODE_KEYS),
+    "address": _ADDRESS,
+    "interface": _INTERFACE,
+    "priority": _whole(1, 254),
+    "server_id": _whole(1, 4294967295),
+    "weight": _whole(0, 2147483647),
+}
+_ENDPOINT_RULES = {
+    "address": _ADDRESS,
+    "port": _PORT,
+    "serves": _words("all", remarks={"writer": _AGENT, "readers": _AGENT})._replace(
+        allowed="all, said explicitly: both databases then take writes, and can diverge silently"
+    ),
+    "check": _words("tcp"),
+    "scheduler": _words(*SCHEDULERS),
+}
+_VRRP_RULES = {
+    "virtual_router_id": _whole(1, 255),
+    "version": Rule("2, 3", lambda value: _is_whole(value, 2, 3), _unquote),
+    "preempt": Rule("true, false", lambda value: isinstance(value, bool)),
+    "unicast": Rule("true, false", lambda value: isinstance(value, bool)),
+}
+# RFC 3768 counts whole seconds in 8 bits, RFC 5798 hundredths of a second in 12 bits.
+_ADVERT_RULES = {
+    2: Rule(
+        "whole seconds from 1 to 255 with VRRP version 2",
+        lambda value: _is_step(value, "1", "255", "1"),
+        _unquote,
+    ),
+    3: Rule(
+        "seconds from 0.01 to 40.95 in steps of 0.01 with VRRP version 3",
+        lambda value: _is_step(value, "0.01", "40.95", "0.01"),
+        _unquote,
+    ),
+}
+_CHECKS_RULES = {
+    "interval": _seconds("0.1", "3600"),
+    "connect_timeout": _seconds("0.1", "600"),
+    "retries": _whole(1, 100),
+    "retry_interval": _seconds("0.1", "600"),
+}
+_SOURCE_RULES = {
+    "version": Rule(
+        "2 to 4 numbers with dots between them, in quotes if there are 2 (such as '1.31')",
+        lambda value: isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+){1,3}", value) is not None,
+        _version_remark,
+    ),
+    "source_hash": _pattern(r"sha256=[0-9A-Fa-f]{64}", "sha256= and 64 hexadecimal digits"),
+}
+_GLOBAL_VALUE = Rule(
+    f"a number, true (for the keyword alone), or 1 to {MAX_VALUE} printable ASCII characters except"
+    f" {' '.join(UNSAFE)}",
+    _is_global_value,
+)
+_SETTING_NAME = _pattern(
+    r"[a-z][a-z0-9_-]*", "the name of an option of the server: a-z 0-9 _ -, a letter first"
+)
+_DATABASE_RULES = {
+    "flavor": _words("mariadb", remarks={"mysql": ", which this version does not support yet"}),
+    "port": _PORT,
+}
+_REPLICATION_RULES = {
+    "user": Rule(
+        "1 to 32 of the characters A-Z a-z 0-9 _, and not " + ", ".join(_REFUSED_USERS) + ", mariadb.sys",
+        lambda value: (
+            isinstance(value, str)
+            and re.fullmatch(r"[A-Za-z0-9_]{1,32}", value) is not None
+            and value.lower() not in _REFUSED_USERS
+        ),
+    ),
+    "wait": _whole(0, 600, " of seconds"),
+}
+
+
+def _nodes(pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:nodes``."""
+    path, entries = f"{ROOT}:nodes", _part(pillar, "nodes")
+    for name, entry in entries.items():
+        yield from _named(f"{path}:{_label(name)}", name, _NODE_NAME)
+        yield from _node(f"{path}:{_label(name)}", entry)
+    if isinstance(pillar.get("nodes", {}), Mapping):
+        yield from _node_counts(path, entries)
+    for key, allowed in (
+        ("address", "an address of its own"),
+        ("priority", "a priority that no other director has"),
+        ("server_id", "a server_id that no other database has"),
+    ):
+        yield from _repeated(_values(path, entries, key), _NODE_RULES[key], allowed)
+    yield from _all_idle(path, pillar)
+
+
+def _named(path: str, name: object, rule: Rule) -> Iterator[str]:
+    """Say that a name is wrong."""
+    if not rule.accepts(name):
+        yield f"{path}: is not a usable name; allowed: {rule.allowed}"
+
+
+def _node(path: str, entry: object) -> Iterator[str]:
+    """Say what is wrong with one node, as far as it can be told without the others."""
+    if not isinstance(entry, Mapping):
+        yield f"{path}: is {_kind(entry)}; allowed: a mapping with the keys {', '.join(_NODE_RULES)}"
+        return
+    role = entry.get("role")
+    # Without a role that can be told, a key of any role is taken to be meant.
+    has_role = _NODE_RULES["role"].accepts(role)
+    known = _NODE_KEYS[role] if has_role else tuple(_NODE_RULES)
+    foreign = {key: value for key, value in entry.items() if key not in known and key in _NODE_RULES}
+    for key in foreign:
+        yield f"{path}:{key}: is not a key of a node with the role {role}; allowed: {', '.join(known)}"
+    yield from _unknown(path, {key: value for key, value in entry.items() if key not in foreign}, known)
+    rules = {key: rule for key, rule in _NODE_RULES.items() if key in known}
+    yield from _leaves(path, entry, rules, _REQUIRED_NODE_KEYS if has_role else ("role", "address"))
+
+
+def _node_counts(path: str, entries: Mapping[Any, Any]) -> Iterator[str]:
+    """Say how many nodes of a role are too few or too many."""
+    roles = [entry.get("role") if isinstance(entry, Mapping) else None for entry in entries.values()]
+    # A node whose role is wrong may be the one that seems to be missing.
+    all_known = all(_NODE_RULES["role"].accepts(role) for role in roles)
+    for role, low, allowed in (("director", 1, "1 or 2 directors"), ("database", 2, "exactly 2 databases")):
+        count = roles.count(role)
+        if count > 2 or (count < low and all_known):
+            yield f"{path}: holds {count} {role}{'' if count == 1 else 's'}; allowed: {allowed}"
+
+
+def _values(path: str, entries: Mapping[Any, Any], key: str) -> Iterator[tuple[str, object]]:
+    """Yield the values of one key of all nodes that may have it, with their paths."""
+    for name, entry in entries.items():
+        if isinstance(entry, Mapping) and key in entry:
+            role = entry.get("role")
+            if isinstance(role, str) and key in _NODE_KEYS.get(role, (key,)):
+                yield f"{path}:{_label(name)}:{key}", entry[key]
+
+
+def _all_idle(path: str, pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say that no database has a weight: keepalived then never reaches its quorum, and reports an error."""
+    weights = [entry.get("weight", 1) for entry in nodes(pillar, "database").values()]
+    if weights and all(_is_whole(weight, 0, 0) for weight in weights):
+        yield f"{path}: gives every database the weight 0; allowed: a weight above 0 for at least one"
+
+
+def _endpoints(pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:endpoints``."""
+    path, entries = f"{ROOT}:endpoints", _part(pillar, "endpoints")
+    if not entries and isinstance(pillar.get("endpoints", {}), Mapping):
+        yield f"{path}: holds no endpoint; allowed: at least one"
+    owners = {
+        address: node_path
+        for node_path, address in _values(f"{ROOT}:nodes", _part(pillar, "nodes"), "address")
+        if _ADDRESS.accepts(address)
+    }
+    port = _part(pillar, "database").get("port", DEFAULT_DATABASE_PORT)
+    places: dict[tuple[object, object], str] = {}
+    for name, entry in entries.items():
+        own = f"{path}:{_label(name)}"
+        yield from _named(own, name, _NAME)
+        if not isinstance(entry, Mapping):
+            yield f"{own}: is {_kind(entry)}; allowed: a mapping with the keys {', '.join(_ENDPOINT_KEYS)}"
+            continue
+        yield from _unknown(own, entry, _ENDPOINT_KEYS)
+        yield from _leaves(own, entry, _ENDPOINT_RULES, _REQUIRED_ENDPOINT_KEYS)
+        yield from _endpoint_place(own, entry, owners, port, places)
+
+
+def _endpoint_place(
+    path: str,
+    entry: Mapping[Any, Any],
+    owners: Mapping[Any, str],
+    database_port: object,
+    places: dict[tuple[object, object], str],
+) -> Iterator[str]:
+    """Say how the address and port of an endpoint collide with those of nodes and of earlier endpoints."""
+    address, port = entry.get("address"), entry.get("port")
+    has_address, has_port = _ADDRESS.accepts(address), _PORT.accepts(port)
+    if has_address and address in owners:
+        yield f"{path}:address: is {_literal(address)}, as is {owners[address]}; allowed: another one"
+    if has_port and _PORT.accepts(database_port) and port != database_port:
+        yield (
+            f"{path}:port: is {port}, and direct routing cannot change it to {ROOT}:database:port;"
+            f" allowed: {database_port}"
+        )
+    if has_address and has_port and places.setdefault((address, port), path) != path:
+        yield (
+            f"{path}: is at {address} port {port}, as is {places[address, port]};"
+            " allowed: an address and port of its own"
+        )
+
+
+def _vrrp(section: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:vrrp``."""
+    path, key = f"{ROOT}:vrrp", "advert_interval"
+    yield from _unknown(path, section, (*_VRRP_RULES, key))
+    yield from _leaves(path, section, _VRRP_RULES)
+    version = section.get("version", DEFAULT_VRRP_VERSION)
+    if not _VRRP_RULES["version"].accepts(version):
+        return
+    if key in section:
+        yield from _check(f"{path}:{key}", section[key], _ADVERT_RULES[version])
+    elif version == 2:
+        missing = f"{path}:{key}: is missing, and the default is for version 3"
+        yield f"{missing}; allowed: {_ADVERT_RULES[2].allowed}"
+
+
+def _keepalived(section: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:keepalived``."""
+    path = f"{ROOT}:keepalived"
+    yield from _source_build(path, section, (*_SOURCE_KEYS, "global_defs"))
+    yield from _not_mappings(path, section, ("global_defs",))
+    for keyword, value in _part(section, "global_defs").items():
+        own = f"{path}:global_defs:{_label(keyword)}"
+        if is_global_keyword(keyword):
+            yield from _check(own, value, _GLOBAL_VALUE)
+        elif isinstance(keyword, str) and keyword in REFUSED_GLOBALS:
+            yield f"{own}: is refused, because {REFUSED_GLOBALS[keyword]}; allowed: other keywords"
+        else:
+            allowed = "1 to 64 of the characters a-z 0-9 _, and not include"
+            yield f"{own}: is not a usable keyword; allowed: {allowed}"
+
+
+def _source_build(path: str, section: Mapping[Any, Any], known: Iterable[str]) -> Iterator[str]:
+    """Say what is wrong with the description of a source build."""
+    yield from _unknown(path, section, known)
+    yield from _leaves(path, section, _SOURCE_RULES)
+    if "source" not in section:
+        return
+    sources = section["source"]
+    if isinstance(sources, (list, tuple)) and sources:
+        for index, source in enumerate(sources):
+            yield from _check(f"{path}:source:{index}", source, _SOURCE)
+    elif isinstance(sources, (list, tuple)):
+        yield f"{path}:source: is an empty list; allowed: {_SOURCES.allowed}"
+    else:
+        yield from _check(f"{path}:source", sources, _SOURCES)
+
+
+def _database(section: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:database``."""
+    path = f"{ROOT}:database"
+    yield from _unknown(path, section, (*_DATABASE_RULES, "settings", "replication"))
+    yield from _leaves(path, section, _DATABASE_RULES)
+    yield from _not_mappings(path, section, ("settings", "replication"))
+    for name, value in _part(section, "settings").items():
+        yield from _setting(f"{path}:settings:{_label(name)}", name, value)
+    yield from _section(f"{path}:replication", _part(section, "replication"), _REPLICATION_RULES)
+
+
+def _setting(path: str, name: object, value: object) -> Iterator[str]:
+    """Say what is wrong with one option of the server; its value is not shown, since some are secrets."""
+    if not isinstance(name, str) or not _SETTING_NAME.accepts(name):
+        yield f"{path}: is not a usable name; allowed: {_SETTING_NAME.allowed}"
+    elif (owned := _owned_setting(name)) is not None:
+        yield f"{path}: is refused, because this formula sets {owned} itself; allowed: other options"
+    if isinstance(value, str):
+        if not value.isprintable():
+            yield f"{path}: holds a line break or control character; allowed: printable characters"
+    elif value is not None and not isinstance(value, bool) and _decimal(value) is None:
+        yield f"{path}: is {_kind(value)}; allowed: text, a number below 10^15, true, false, or empty"
+
+
+def _owned_setting(name: str) -> str | None:
+    """Return which of the formula's own options an option is, in any spelling that the server takes."""
+    plain = name.replace("-", "_")
+    stripped = _OPTION_PREFIX.sub("", plain, count=1)
+    # The server takes an option by any beginning of its name that is clear.
+    return next((owned for owned in OWNED_SETTINGS if stripped and owned.startswith(stripped)), None)
+
+
+def _secrets(pillar: Mapping[Any, Any], minion_id: object) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:secrets``; a slip of YAML makes a value a key, so no key is shown."""
+    path, section = f"{ROOT}:secrets", _part(pillar, "secrets")
+    for key in section:
+        if key not in _SECRET_KEYS:
+            hint = _did_you_mean(key, _SECRET_KEYS)
+            yield f"{path}: holds an unknown key (hidden); allowed: {', '.join(_SECRET_KEYS)}{hint}"
+    # Longer ones are refused by MySQL (error 3056), and cut without a word by MariaDB from 97 bytes on.
+    allowed = "8 to 32 printable ASCII characters, in quotes"
+    if "replication" in section:
+        yield from _secret(f"{path}:replication", section["replication"], 8, 32, _is_printable, allowed)
+    elif _is_replication_due(pillar, minion_id):
+        yield f"{path}:replication: is missing; allowed: {allowed}"
+    if "vrrp" in section:
+        yield from _vrrp_secret(f"{path}:vrrp", section["vrrp"], _part(pillar, "vrrp"))
+
+
+def _is_replication_due(pillar: Mapping[Any, Any], minion_id: object) -> bool:
+    """Return whether the replication password must be in this pillar."""
+    if minion_id is None:
+        return bool(nodes(pillar, "database"))
+    return node(pillar, minion_id).get("role") == "database"
+
+
+def _vrrp_secret(path: str, value: object, vrrp: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with the VRRP password."""
+    version = vrrp.get("version", DEFAULT_VRRP_VERSION)
+    if _is_whole(version, 3, 3):
+        yield f"{path}: is set (hidden), but VRRP version 3 has no authentication; allowed: only version 2"
+        return
+    allowed = f"1 to 8 printable ASCII characters except spaces and {' '.join(UNSAFE)}, in quotes"
+    yield from _secret(path, value, 1, 8, is_word, allowed)
+
+
+def _is_printable(text: str) -> bool:
+    """Return whether a text is printable ASCII."""
+    return text.isascii() and text.isprintable()
+
+
+def _secret(
+    path: str, value: object, low: int, high: int, accepts: Callable[[str], bool], allowed: str
+) -> Iterator[str]:
+    """Say what is wrong with a secret, without showing it."""
+    if not isinstance(value, str):
+        problem = f"is {_kind(value)} and not text"
+    elif len(value) < low:
+        problem = "is set but too short" if value else "is empty"
+    elif len(value) > high:
+        problem = "is set but too long"
+    elif not accepts(value):
+        problem = "is set but holds a character that is not allowed"
+    else:
+        return
+    yield f"{path}: {problem} (hidden); allowed: {allowed}"

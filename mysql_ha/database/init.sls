@@ -1,0 +1,6 @@
+# A database: MariaDB, configured before its first start, replicating from its peer and the peer from it.
+include:
+  - mysql_ha.database.config
+  - mysql_ha.database.package
+  - mysql_ha.database.service
+  - mysql_ha.database.replication
