@@ -6,6 +6,7 @@ import fcntl
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -120,10 +121,17 @@ class Lab:
         machine.boot()
 
     def _wait_until_up(self, machine: Host) -> None:
+        seen_running = time.monotonic()
+
         def answers() -> bool:
-            if not machine.is_running():
+            nonlocal seen_running
+            if machine.is_running():
+                seen_running = time.monotonic()
+                return self._quiet(machine, ["systemctl", "is-active", "--quiet", "multi-user.target"])
+            # A process that is just replacing its program has no command line to be known by.
+            if time.monotonic() - seen_running > 3:
                 raise LabError(f"{machine.plan.name} did not stay up; its console: {machine.plan.console}")
-            return self._quiet(machine, ["systemctl", "is-active", "--quiet", "multi-user.target"])
+            return False
 
         wait_for(f"{machine.plan.name} to boot (its console: {machine.plan.console})", answers, BOOT_SECONDS, 0.3)
 

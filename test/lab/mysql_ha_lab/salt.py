@@ -135,7 +135,9 @@ def call(lab: Lab, target: str, *words: str, timeout: int = 600) -> dict[str, An
 def apply(lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha",
           report: bool = True) -> dict[str, HostResult]:
     """``salt TARGET state.apply mysql_ha ARGUMENTS``; results by host, told as each host finishes."""
-    words = ["salt", "--out=json", "--out-indent=-1", "-t", str(APPLY_SECONDS), target, "state.apply", sls, *arguments]
+    # queue: a run that was started by a killed command still goes on; this one then waits for it.
+    words = ["env", "PYTHONUNBUFFERED=1", "salt", "--out=json", "--out-indent=-1", "-t", str(APPLY_SECONDS), target,
+             "state.apply", sls, "queue=True", *arguments]  # fmt: skip
     began = time.monotonic()
     results: dict[str, HostResult] = {}
     run = lab.popen("master", words)

@@ -1,0 +1,55 @@
+# What one can do here; `make help` lists it. Everything made goes to build/.
+SHELL := /bin/sh
+VENV := build/venv
+PYTHON := $(VENV)/bin/python
+PYTEST := $(PYTHON) -m pytest
+OURS := _utils _modules _states test
+YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.made ## the virtual environment that all else runs in
+
+$(VENV)/.made: test/requirements.txt test/make-venv
+	@test/make-venv $(VENV) test/requirements.txt
+	@touch $@
+
+lab-prepare: venv ## install what the lab needs from this machine (root)
+	@test/lab/lab prepare
+
+demo: venv ## a cluster from nothing, two failures, and what clients noticed (root; takes some 15 minutes the first time)
+	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.demo
+
+test: lint unit functional integration salt-3006 spm lab-test ## everything that CI runs (root)
+
+lint: venv ## ruff, yamllint, salt-lint, shellcheck
+	@$(PYTHON) -m ruff check $(OURS)
+	@$(PYTHON) -m ruff format --check --diff -q $(OURS)
+	@$(PYTHON) -m yamllint --strict $(YAML)
+	@find mysql_ha -name '*.sls' -o -name '*.jinja' | xargs $(VENV)/bin/salt-lint -c .salt-lint
+
+unit: venv ## fast tests of single modules
+	@$(PYTEST) test/unit
+
+functional: venv ## our modules and states in Salt's own loaders, every SLS rendered
+	@$(PYTEST) test/functional
+
+integration: venv ## a real Salt master and minion on this machine
+	@$(PYTEST) test/integration
+
+salt-3006: venv ## unit and functional tests again, with Salt 3006 LTS (needs Python 3.10 or 3.11)
+	@test/salt-3006
+
+spm: venv ## the package for Salt's package manager holds what it should
+	@$(PYTEST) test/package
+
+lab-test: venv ## a cluster of real hosts: installation, replication, failover (root)
+	@test/lab/lab prepare
+	@$(PYTEST) test/lab
+
+clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
