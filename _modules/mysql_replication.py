@@ -115,9 +115,12 @@ def make_accounts(user, hosts):
     _local(mariadb_replication.account_statements(user, hosts, _password()))
 
 
-def differences(host, port, user):
+def differences(host, port, user, fresh=False):
     """
     What a replication from there would change in the present channel, as ``{field: {old, new}}``.
+
+    fresh
+        Compare with a server that replicates from nowhere, without asking this one.
 
     CLI Example:
 
@@ -125,7 +128,7 @@ def differences(host, port, user):
 
         salt mysql1 mysql_replication.differences 192.168.1.6 3306 repl
     """
-    return mariadb_replication.Channel(host, port, user).differences(_channel_row())
+    return mariadb_replication.Channel(host, port, user).differences(None if fresh else _channel_row())
 
 
 def why_not_joined(mine, peers):

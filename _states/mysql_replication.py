@@ -46,33 +46,33 @@ def replicating(name, nodes, port, user, wait=120):
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     addresses = [node["address"] for node in nodes.values() if node.get("role") == "database"]
     peer = next((other for other, node in nodes.items() if node.get("role") == "database" and other != name), None)
+    source = (nodes[peer]["address"], port, user)
     try:
-        return _replicating(ret, peer, nodes, addresses, port, user, wait)
+        return _replicating(ret, peer, source, nodes[name]["server_id"], addresses, wait)
     except CommandExecutionError as error:
         if __opts__["test"] and not ret["changes"]:
             # A server that is not installed or not started yet: all of it is still to be done.
-            wanted = {"account": {"old": None, "new": user}, "source": {"old": None, "new": f"{nodes[peer]['address']}:{port}"}}
-            return dict(ret, result=None, changes=wanted, comment=f"Would be set up once the server runs ({error}).")
+            changes = {"account": _account_change(user, addresses)}
+            changes.update(__salt__["mysql_replication.differences"](*source, fresh=True))
+            return dict(ret, result=None, changes=changes, comment=f"Would be set up once the server runs ({error}).")
         return dict(ret, result=False, comment=str(error))
 
 
-def _replicating(ret, peer, nodes, addresses, port, user, wait):
-    source = (nodes[peer]["address"], port, user)
+def _replicating(ret, peer, source, wanted_id, addresses, wait):
     server = __salt__["mysql_replication.server"]()
-    wanted_id = nodes[ret["name"]]["server_id"]
     if not server["log_bin"] or server["server_id"] != wanted_id:
         return dict(ret, result=False, comment=(
             f"The running server has server_id {server['server_id']} and its binary log is "
             f"{'on' if server['log_bin'] else 'off'}; specified are server_id {wanted_id} and a binary log. "
             "Restart it in a quiet moment to bring its configuration into effect, then apply again."))  # fmt: skip
-    _accounts(ret, user, addresses)
+    _accounts(ret, source[2], addresses)
     status = __salt__["mysql_replication.status"]()
     differences = __salt__["mysql_replication.differences"](*source)
     if status is None:
         return _join(ret, peer, source, server, differences, wait)
     if "source" in differences:
         return dict(ret, result=False, comment=(
-            f"This server replicates from {status['source']}, not from {peer} ({source[0]}:{port}), and is not "
+            f"This server replicates from {status['source']}, not from {peer} ({source[0]}:{source[1]}), and is not "
             "re-pointed by itself. If that is what you want: STOP SLAVE; RESET SLAVE ALL; then apply again."))  # fmt: skip
     if differences or "account" in ret["changes"] or status["receiver_error"].startswith("1045:"):
         return _repoint(ret, peer, source, differences or {"password": {"old": "(hidden)", "new": "(hidden)"}})
@@ -82,9 +82,13 @@ def _replicating(ret, peer, nodes, addresses, port, user, wait):
 def _accounts(ret, user, addresses):
     wrong = __salt__["mysql_replication.wrong_accounts"](user, addresses)
     if wrong:
-        ret["changes"]["account"] = {"old": None, "new": ", ".join(f"{user}@{host}" for host in wrong)}
+        ret["changes"]["account"] = _account_change(user, wrong)
         if not __opts__["test"]:
             __salt__["mysql_replication.make_accounts"](user, wrong)
+
+
+def _account_change(user, hosts):
+    return {"old": None, "new": ", ".join(f"{user}@{host}" for host in hosts)}
 
 
 def _join(ret, peer, source, server, differences, wait):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import queue
 import shutil
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from .progress import say, step
 FORMULA_PARTS = ["FORMULA", "mysql_ha", "_modules", "_states", "_utils", "_beacons", "_runners", "_output"]
 PILLAR_TOP = "base:\n  '*':\n    - mysql_ha\n"
 APPLY_SECONDS = 2400
+SILENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -141,16 +146,15 @@ def apply(lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha",
     began = time.monotonic()
     results: dict[str, HostResult] = {}
     run = lab.popen("master", words)
-    assert run.stdout is not None
     try:
-        for host, answer in _answers(run.stdout):
+        for host, answer in _answers(run, lambda: _say_waiting(lab, target, results) if report else None):
             results[host] = _result(host, answer)
             if report:
                 say(results[host].line())
-        _, errors = run.communicate(timeout=60)
+        errors = run.stderr.read() if run.stderr else ""
     finally:
         run.kill()
-        run.wait()
+        run.communicate()
     if not results:
         raise LabError(f"nobody answered to: {' '.join(words)}\n{errors[-2000:]}")
     if report:
@@ -158,13 +162,34 @@ def apply(lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha",
     return results
 
 
-def _answers(lines: Any) -> Iterator[tuple[str, Any]]:
-    for line in lines:
+def _answers(run: subprocess.Popen[str], on_silence: Callable[[], object]) -> Iterator[tuple[str, Any]]:
+    """The hosts' answers as they come in; ``on_silence`` is called whenever there was none for a while."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        for line in run.stdout or ():
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=SILENCE_SECONDS)
+        except queue.Empty:
+            on_silence()
+            continue
+        if line is None:
+            return
         try:
             answer = json.loads(line)
         except ValueError:
             continue
         yield from answer.items()
+
+
+def _say_waiting(lab: Lab, target: str, results: dict[str, HostResult]) -> None:
+    waiting = [host for host in lab.plan.hosts if host not in results and fnmatch.fnmatch(host, target)]
+    say(f"still at work: {', '.join(waiting)}")
 
 
 def _result(host: str, answer: Any) -> HostResult:

@@ -1,0 +1,109 @@
+"""One lab for all of these tests: bare hosts, then the formula's first run, then a running cluster.
+
+Each stage is a fixture that keeps what the run said, so a test can be run alone and still finds the stages
+before it done. MYSQL_HA_LAB_KEEP=1 leaves the lab standing afterwards, for a look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mysql_ha_lab import client, salt  # noqa: E402
+from mysql_ha_lab.lab import Lab  # noqa: E402
+from mysql_ha_lab.plan import REPOSITORY  # noqa: E402
+from mysql_ha_lab.salt import HostResult  # noqa: E402
+from pillars import ARTICLE, EXAMPLE, as_yaml, changed  # noqa: E402
+
+# A pillar that cannot work, the sentence that says so.
+WRONG_PILLARS = {
+    "role": (
+        changed(EXAMPLE, "nodes", "mysql2", "role", "slave"),
+        "mysql_ha:nodes:mysql2:role: is 'slave'; allowed: director, database, arbiter",
+    ),
+    "vip": (changed(EXAMPLE, "endpoints", "write", "address", "192.168.1.1000"), "mysql_ha:endpoints:write:address: is "),
+    "server_id": (changed(EXAMPLE, "nodes", "mysql2", "server_id", 1), "mysql_ha:nodes:mysql2:server_id: is 1"),
+    "serves": (changed(EXAMPLE, "endpoints", "write", "serves", "writer"), "mysql_ha:endpoints:write:serves: is 'writer'"),
+}
+Results = dict[str, HostResult]
+
+
+@dataclass
+class FirstRuns:
+    """What the runs on never-touched hosts said."""
+
+    wrong: dict[str, Results]
+    test_mode: Results
+    real: Results
+    second: Results
+    second_test_mode: Results
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test waits for the installation of everything."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(2400))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """Bare hosts, nothing applied yet."""
+    if os.geteuid() != 0:
+        reason = "NOT RUN: the lab makes network namespaces and mounts; run these tests as root"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    one = Lab(os.environ.get("MYSQL_HA_LAB_NAME", "test"))
+    with one.only_me():
+        one.down(purge=True)
+        try:
+            one.up()
+            salt.set_up(one, REPOSITORY / "pillar.example")
+            yield one
+        finally:
+            if not os.environ.get("MYSQL_HA_LAB_KEEP"):
+                one.down(purge=True)
+
+
+@pytest.fixture(scope="session")
+def first_runs(lab: Lab) -> FirstRuns:
+    """The formula's first contact with the hosts, all the way to a running cluster."""
+    wrong = {}
+    for name, (pillar, _) in WRONG_PILLARS.items():
+        salt.set_pillar(lab, as_yaml(pillar))
+        wrong[name] = salt.apply(lab)
+    salt.set_pillar(lab, (REPOSITORY / "pillar.example").read_text())
+    return FirstRuns(
+        wrong=wrong,
+        test_mode=salt.apply(lab, "test=True"),
+        real=salt.apply(lab),
+        second=salt.apply(lab),
+        second_test_mode=salt.apply(lab, "test=True"),
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster(lab: Lab, first_runs: FirstRuns) -> Lab:
+    """A running cluster on pillar.example, with an application's account and table."""
+    failed = [result.error or result.problems() for result in first_runs.real.values() if not result.ok]
+    assert not failed, "\n".join(failed)
+    client.set_up(lab)
+    return lab
+
+
+@pytest.fixture(scope="module")
+def article(cluster: Lab) -> Lab:
+    """The running cluster on the classic article's setup."""
+    salt.set_pillar(cluster, as_yaml(ARTICLE))
+    for result in salt.apply(cluster).values():
+        assert result.ok, result.error or result.problems()
+    yield cluster
+    salt.set_pillar(cluster, (REPOSITORY / "pillar.example").read_text())
+    for result in salt.apply(cluster).values():
+        assert result.ok, result.error or result.problems()
