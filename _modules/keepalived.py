@@ -40,6 +40,9 @@ def redact(text):
     """
     A keepalived.conf with its password replaced, fit to be shown.
 
+    text
+        The configuration, or any part of it.
+
     CLI Example:
 
     .. code-block:: bash

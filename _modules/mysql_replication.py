@@ -64,7 +64,13 @@ def server():
 def peer(host, port, user, wait=0):
     """
     What the server over there holds (``server_id``, ``gtids``), read over TLS with the replication account;
-    None when it does not let us in within ``wait`` seconds (0 to 600).
+    None when it does not let us in.
+
+    host, port, user
+        The server over there (an IPv4 address), its port (1 to 65535) and the replication account.
+
+    wait
+        For how many seconds (0 to 600) to try.
 
     CLI Example:
 
@@ -86,8 +92,11 @@ def peer(host, port, user, wait=0):
 
 def wrong_accounts(user, hosts):
     """
-    Those of ``hosts`` from which the replication account cannot log in as it should: it is missing, or
+    Those of the hosts from which the replication account cannot log in as it should: it is missing, or
     has another password, no TLS requirement, or no right to replicate.
+
+    user, hosts
+        The account's name and a list of the addresses that it comes from.
 
     CLI Example:
 
@@ -106,6 +115,9 @@ def make_accounts(user, hosts):
     Make the replication account right for these hosts, outside the binary log. The password is
     ``mysql_ha:secrets:replication``.
 
+    user, hosts
+        The account's name and a list of the addresses that it comes from.
+
     CLI Example:
 
     .. code-block:: bash
@@ -118,6 +130,9 @@ def make_accounts(user, hosts):
 def differences(host, port, user, fresh=False):
     """
     What a replication from there would change in the present channel, as ``{field: {old, new}}``.
+
+    host, port, user
+        The server over there (an IPv4 address), its port (1 to 65535) and the replication account.
 
     fresh
         Compare with a server that replicates from nowhere, without asking this one.
@@ -135,6 +150,9 @@ def why_not_joined(mine, peers):
     """
     Why servers with these GTID sets must not replicate from each other; empty when they may.
 
+    mine, peers
+        ``@@gtid_binlog_state`` of this server and of its peer.
+
     CLI Example:
 
     .. code-block:: bash
@@ -148,6 +166,9 @@ def replicate_from(host, port, user):
     """
     Point this server at another one (GTID, TLS with verification) and start. Compares nothing: the state
     ``mysql_replication.replicating`` decides whether this is safe.
+
+    host, port, user
+        The server over there (an IPv4 address), its port (1 to 65535) and the replication account.
 
     CLI Example:
 
@@ -173,7 +194,10 @@ def start():
 
 def settled(wait=30):
     """
-    The status once both threads run or one of them has failed for good; at the latest after ``wait`` seconds.
+    The status once both threads run or one of them has failed for good.
+
+    wait
+        The most seconds to wait, 0 to 600.
 
     CLI Example:
 

@@ -28,6 +28,9 @@ def tarball(name, version):
     """
     Where the tarball of a program is kept.
 
+    name, version
+        What the program is called, and its version.
+
     CLI Example:
 
     .. code-block:: bash
@@ -41,6 +44,9 @@ def installed(name):
     """
     What is installed under this name: the ``recipe`` it was built with, its ``files``, and those of them
     that are ``missing``; None when nothing was installed or an installation was interrupted.
+
+    name
+        What the program is called.
 
     CLI Example:
 

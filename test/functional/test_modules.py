@@ -1,0 +1,74 @@
+"""Our modules are found, synced and loaded by Salt itself, and document what they do."""
+
+import ast
+import re
+import shlex
+
+import pytest
+from conftest import REPOSITORY
+
+MODULES = sorted((REPOSITORY / "_modules").glob("*.py"))
+STATES = sorted((REPOSITORY / "_states").glob("*.py"))
+
+
+def public_functions(path):
+    return [node for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_execution_modules_load(loaders, path) -> None:
+    modules = loaders("lvs1").modules
+    for function in public_functions(path):
+        assert f"{path.stem}.{function.name.removesuffix('_')}" in modules
+
+
+@pytest.mark.parametrize("path", STATES, ids=lambda path: path.stem)
+def test_state_modules_load(loaders, path) -> None:
+    states = loaders("lvs1").states
+    for function in public_functions(path):
+        assert f"{path.stem}.{function.name}" in states
+
+
+def examples():
+    for path in MODULES:
+        for function in public_functions(path):
+            yield pytest.param(path, function, id=f"{path.stem}.{function.name}")
+
+
+@pytest.mark.parametrize(("path", "function"), examples())
+def test_every_function_has_an_example_that_is_a_call_of_it(path, function) -> None:
+    documentation = ast.get_docstring(function)
+    assert documentation, "no docstring"
+    block = re.search(r"CLI Example:\n\n\.\. code-block:: bash\n\n((?:    .+\n?)+)", documentation)
+    assert block, "no CLI Example"
+    name = f"{path.stem}.{function.name.removesuffix('_')}"
+    names = [argument.arg for argument in function.args.args]
+    for line in block[1].strip().splitlines():
+        words = shlex.split(line)
+        assert words[0] == "salt"
+        assert words[2] == name
+        positional = [word for word in words[3:] if not re.match(r"[a-z_]+=", word)]
+        keywords = [word.split("=")[0] for word in words[3:] if word not in positional]
+        assert set(keywords) <= set(names)
+        required = len(names) - len(function.args.defaults)
+        assert required <= len(positional) + len(set(keywords) & set(names[:required])) <= len(names)
+
+
+@pytest.mark.parametrize(("path", "function"), examples())
+def test_every_parameter_is_documented_or_named_by_its_function(path, function) -> None:
+    documentation = ast.get_docstring(function)
+    for argument in function.args.args:
+        assert re.search(rf"\b{argument.arg}\b", documentation), f"{argument.arg} is not explained"
+
+
+def test_ipvs_list_without_ipvs_says_so_or_lists(loaders) -> None:
+    """On a machine whose kernel has no IPVS the sentence, else a table; in no case a traceback."""
+    from salt.exceptions import CommandExecutionError
+
+    try:
+        table = loaders("lvs1").modules.ipvs.list()
+    except CommandExecutionError as error:
+        assert re.search(r"modprobe ip_vs|CAP_NET_ADMIN", str(error))
+    else:
+        assert isinstance(table, dict)

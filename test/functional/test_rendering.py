@@ -1,0 +1,148 @@
+"""Every SLS renders: for every role, for a wrong pillar, and for any pillar whatever."""
+
+import copy
+import re
+
+import pytest
+import salt.state
+import yaml
+from conftest import EXAMPLE, REPOSITORY
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NAMES = sorted(
+    ".".join(("mysql_ha", *path.relative_to(REPOSITORY / "mysql_ha").with_suffix("").parts)).removesuffix(".init")
+    for path in (REPOSITORY / "mysql_ha").rglob("*.sls")
+)
+ROLES = {"lvs1": "director", "mysql1": "database", "web1": None}
+SECRET = "change-me-please"
+
+
+@pytest.fixture(scope="session")
+def render(minion_options):
+    """``render("lvs1", pillar, "mysql_ha")``: the low chunks of an SLS, or its errors."""
+    options = {name: minion_options(name) for name in ROLES}
+
+    def chunks(minion, pillar, sls):
+        opts = copy.deepcopy(options[minion])
+        opts["pillar"] = pillar
+        opts["grains"] = {"id": minion, "os_family": "Debian", "os": "Debian", "kernel": "Linux", "saltpath": "/"}
+        # The modules have been brought by the loaders' own sync; here the SLS alone are looked at.
+        opts["autoload_dynamic_modules"] = False
+        state = salt.state.HighState(opts, pillar_override=None, initial_pillar=pillar)
+        state.push_active()
+        try:
+            high, errors = state.render_highstate({"base": [sls]})
+            if errors:
+                return errors
+            return state.state.compile_high_data(high)
+        finally:
+            state.pop_active()
+
+    return chunks
+
+
+@pytest.mark.parametrize("minion", ROLES)
+@pytest.mark.parametrize("sls", NAMES)
+def test_every_sls_can_be_applied_alone(render, minion, sls) -> None:
+    chunks = render(minion, EXAMPLE, sls)
+    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
+
+
+def test_roles_get_what_they_need_and_nothing_else(render) -> None:
+    director = {chunk["__sls__"] for chunk in render("lvs1", EXAMPLE, "mysql_ha")}
+    database = {chunk["__sls__"] for chunk in render("mysql1", EXAMPLE, "mysql_ha")}
+    other = {chunk["__sls__"] for chunk in render("web1", EXAMPLE, "mysql_ha")}
+    assert not [sls for sls in director if "database" in sls or "realserver" in sls]
+    assert not [sls for sls in database if "director" in sls]
+    assert other == {"mysql_ha.sync", "mysql_ha.unlisted"}
+
+
+@pytest.mark.parametrize("minion", ROLES)
+def test_ids_say_where_a_state_lives(render, minion) -> None:
+    for chunk in render(minion, EXAMPLE, "mysql_ha"):
+        place = chunk["__sls__"].removeprefix("mysql_ha.").replace(".", "-")
+        pattern = rf"mysql_ha-{place}(-init)?-{chunk['state']}-{chunk['fun']}(-[\w.]+)?"
+        assert re.fullmatch(pattern, chunk["__id__"]), chunk["__id__"]
+
+
+@pytest.mark.parametrize("minion", ROLES)
+def test_the_pillar_is_checked_first_and_stops_the_run(render, minion) -> None:
+    first = render(minion, EXAMPLE, "mysql_ha")[0]
+    assert (first["state"], first["fun"], first["failhard"]) == ("mysql_ha", "pillar_valid", True)
+
+
+@pytest.mark.parametrize("minion", ROLES)
+def test_every_state_waits_for_the_check(render, minion) -> None:
+    """failhard does not stop a run in test mode, so each state also requires the check, itself or by others."""
+    chunks = render(minion, EXAMPLE, "mysql_ha")
+    by_name = {(chunk["state"], chunk["__id__"]): chunk for chunk in chunks}
+
+    def reaches(chunk, seen=()):
+        if chunk["__sls__"] == "mysql_ha.sync":
+            return True
+        wanted = [tuple(one.items())[0] for kind in ("require", "watch") for one in chunk.get(kind, ())]
+        for kind, name in wanted:
+            others = [one for one in chunks if one["__sls__"] == name] if kind == "sls" else [by_name[kind, name]]
+            if any(id(other) not in seen and reaches(other, (*seen, id(chunk))) for other in others):
+                return True
+        return False
+
+    assert [chunk["__id__"] for chunk in chunks if not reaches(chunk)] == []
+
+
+@pytest.mark.parametrize("minion", ROLES)
+def test_no_secret_is_an_argument(render, minion) -> None:
+    assert SECRET not in repr(render(minion, EXAMPLE, "mysql_ha"))
+
+
+scalars = st.none() | st.booleans() | st.integers(-5, 70000) | st.floats(allow_nan=False) | st.text(max_size=12)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+PATHS = [
+    [key] for key in [*EXAMPLE["mysql_ha"]]
+] + [
+    [key, inner] for key, value in EXAMPLE["mysql_ha"].items() if isinstance(value, dict) for inner in value
+] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
+     ["database", "replication", "user"]]  # fmt: skip
+
+
+@given(path=st.sampled_from(PATHS), value=values, minion=st.sampled_from(sorted(ROLES)))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_one_wrong_value_anywhere_still_renders(render, path, value, minion) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    place = pillar["mysql_ha"]
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    chunks = render(minion, pillar, "mysql_ha")
+    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
+    assert chunks[0]["fun"] == "pillar_valid"
+
+
+@given(pillar=values, minion=st.sampled_from(sorted(ROLES)))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_pillar_whatever_renders(render, pillar, minion) -> None:
+    chunks = render(minion, {"mysql_ha": pillar}, "mysql_ha")
+    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
+
+
+def test_the_database_configuration_renders(loaders) -> None:
+    """The option file of each database from the example, through Salt's own template engine."""
+    from salt.utils.templates import render_jinja_tmpl
+
+    defaults = yaml.safe_load((REPOSITORY / "mysql_ha/defaults.yaml").read_text())
+    text = (REPOSITORY / "mysql_ha/database/files/mysql_ha.cnf.jinja").read_text()
+    for minion, offset in (("mysql1", 1), ("mysql2", 2)):
+        server_id = EXAMPLE["mysql_ha"]["nodes"][minion]["server_id"]
+        context = {"server_id": server_id, "port": 3306, "options": defaults["database"]["settings"]}
+        opts = loaders(minion).opts if hasattr(loaders(minion), "opts") else {}
+        shown = render_jinja_tmpl(text, {**context, "opts": opts, "saltenv": "base", "salt": {}}, None)
+        lines = shown.splitlines()
+        assert f"server_id = {server_id}" in lines
+        assert f"gtid_domain_id = {server_id}" in lines
+        assert f"auto_increment_offset = {offset}" in lines
+        assert "skip_name_resolve = ON" in lines
+        assert "sync_binlog = 1" in lines
