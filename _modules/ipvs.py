@@ -6,9 +6,10 @@ package is needed, so this loads on every Linux minion.
 import errno
 import ipaddress
 
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
 import ipvs_model
 from ipvs_netlink import NetlinkError
-from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "ipvs"
 __func_alias__ = {"list_": "list"}

@@ -2,8 +2,9 @@
 keepalived on this minion: what its configuration should be, and what keepalived itself says of one.
 """
 
-import keepalived_conf
 from salt.exceptions import CommandExecutionError
+
+import keepalived_conf
 
 __virtualname__ = "keepalived"
 

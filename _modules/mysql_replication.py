@@ -4,14 +4,15 @@ Replication between this minion's MariaDB server and its peer.
 
 import time
 
+from salt.exceptions import CommandExecutionError
+
 import mariadb_client
 import mariadb_replication
 from mariadb_client import SqlError
-from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "mysql_replication"
 
-SECRET = "mysql_ha:secrets:replication"
+PASSWORD_KEY = "mysql_ha:secrets:replication"  # noqa: S105 - where the password is, not the password
 SYSTEM_SCHEMAS = "'mysql', 'information_schema', 'performance_schema', 'sys'"
 
 
@@ -226,7 +227,7 @@ def _local(sql):
 
 
 def _password():
-    password = __salt__["config.get"](SECRET, default=None)
+    password = __salt__["config.get"](PASSWORD_KEY, default=None)
     if not password:
-        raise CommandExecutionError(f"{SECRET}: is not set for {__grains__['id']}")
+        raise CommandExecutionError(f"{PASSWORD_KEY}: is not set for {__grains__['id']}")
     return str(password)

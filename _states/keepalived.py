@@ -40,7 +40,10 @@ def configured(name, settings):
     old = _read(name)
     if old == new:
         return _write(ret, name, new)  # owner and mode
-    changes = {"keepalived.conf": {"old": None if old is None else "present", "new": "present"}, "diff": _diff(old, new)}
+    changes = {
+        "keepalived.conf": {"old": None if old is None else "present", "new": "present"},
+        "diff": _diff(old, new),
+    }
     if __opts__["test"]:
         return dict(ret, result=None, changes=changes, comment=f"{name} would be written.")
     ret = _write(ret, name, new)

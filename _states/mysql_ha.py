@@ -32,5 +32,7 @@ def pillar_valid(name):
         errors = [str(error)]
     if errors:
         ret["result"] = False
-        ret["comment"] = "\n".join(["The pillar cannot work; nothing was changed:", *(f"  {error}" for error in errors)])
+        ret["comment"] = "\n".join(
+            ["The pillar cannot work; nothing was changed:", *(f"  {error}" for error in errors)]
+        )
     return ret

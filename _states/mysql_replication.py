@@ -61,22 +61,30 @@ def replicating(name, nodes, port, user, wait=120):
 def _replicating(ret, peer, source, wanted_id, addresses, wait):
     server = __salt__["mysql_replication.server"]()
     if not server["log_bin"] or server["server_id"] != wanted_id:
-        return dict(ret, result=False, comment=(
+        return _refused(
+            ret,
             f"The running server has server_id {server['server_id']} and its binary log is "
             f"{'on' if server['log_bin'] else 'off'}; specified are server_id {wanted_id} and a binary log. "
-            "Restart it in a quiet moment to bring its configuration into effect, then apply again."))  # fmt: skip
+            "Restart it in a quiet moment to bring its configuration into effect, then apply again.",
+        )
     _accounts(ret, source[2], addresses)
     status = __salt__["mysql_replication.status"]()
     differences = __salt__["mysql_replication.differences"](*source)
     if status is None:
         return _join(ret, peer, source, server, differences, wait)
     if "source" in differences:
-        return dict(ret, result=False, comment=(
-            f"This server replicates from {status['source']}, not from {peer} ({source[0]}:{source[1]}), and is not "
-            "re-pointed by itself. If that is what you want: STOP SLAVE; RESET SLAVE ALL; then apply again."))  # fmt: skip
+        return _refused(
+            ret,
+            f"This server replicates from {status['source']}, not from {peer} ({source[0]}:{source[1]}), and "
+            "is not re-pointed by itself. If that is what you want: STOP SLAVE; RESET SLAVE ALL; then apply again.",
+        )
     if differences or "account" in ret["changes"] or status["receiver_error"].startswith("1045:"):
         return _repoint(ret, peer, source, differences or {"password": {"old": "(hidden)", "new": "(hidden)"}})
     return _running(ret, peer, status)
+
+
+def _refused(ret, why):
+    return dict(ret, result=False, comment=why)
 
 
 def _accounts(ret, user, addresses):
@@ -93,9 +101,11 @@ def _account_change(user, hosts):
 
 def _join(ret, peer, source, server, differences, wait):
     if server["unlogged_tables"]:
-        return dict(ret, result=False, comment=(
+        return _refused(
+            ret,
             f"This server has {server['unlogged_tables']} tables that its binary log never had, so {peer} could "
-            "not get them. Only empty servers, or servers with a complete binary log, are joined."))  # fmt: skip
+            "not get them. Only empty servers, or servers with a complete binary log, are joined.",
+        )
     ret["changes"].update(differences)
     if __opts__["test"]:
         return dict(ret, result=None, comment=f"Would replicate from {peer}.")
@@ -124,11 +134,11 @@ def _repoint(ret, peer, source, differences):
 def _running(ret, peer, status):
     """Judge a replication that is configured as specified, and start one that was stopped."""
     if status["applier_error"]:
-        return dict(ret, result=False, comment=f"The replication from {peer} has stopped: {status['applier_error']}")
+        return _refused(ret, f"The replication from {peer} has stopped: {status['applier_error']}")
     stopped = not status["applying"] or (not status["receiving"] and not status["receiver_state"])
     if stopped and not ret["changes"]:
         if status["receiver_error"]:
-            return dict(ret, result=False, comment=f"The replication from {peer} has stopped: {status['receiver_error']}")
+            return _refused(ret, f"The replication from {peer} has stopped: {status['receiver_error']}")
         ret["changes"]["running"] = {"old": False, "new": True}
         if __opts__["test"]:
             return dict(ret, result=None, comment=f"The replication from {peer} would be started.")
@@ -138,7 +148,7 @@ def _running(ret, peer, status):
         done = "is set up and runs" if ret["changes"] else "runs"
         return dict(ret, comment=f"The replication from {peer} {done}.")
     if status["receiver_error"] and not _is_unreachable(status["receiver_error"]):
-        return dict(ret, result=False, comment=f"The replication from {peer} cannot receive: {status['receiver_error']}")
+        return _refused(ret, f"The replication from {peer} cannot receive: {status['receiver_error']}")
     reason = status["receiver_error"] or status["receiver_state"] or "not connected yet"
     return dict(ret, comment=f"The replication from {peer} is as specified; waiting for {peer}: {reason}")
 

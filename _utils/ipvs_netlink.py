@@ -12,8 +12,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from pathlib import Path
 
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 # One mode for every session, so that quoting means the same whatever the server's own mode is.
@@ -35,14 +36,15 @@ def quote(value: str) -> str:
 def local(sql: str, timeout: float = 30) -> list[dict[str, str | None]]:
     """Run statements on this host's server as the system's root, over the unix socket.
 
-    Returns the rows of the one result that there may be, each as column -> text (None for NULL). ``timeout`` is in seconds.
-    Raises SqlError.
+    Returns the rows of the one result that there may be, each as column -> text (None for NULL). ``timeout``
+    is in seconds. Raises SqlError.
     """
     return _run(["--no-defaults", "--protocol=socket", "--user=root"], sql, timeout)
 
 
-def remote(host: str, port: int, user: str, password: str, sql: str,
-           timeout: float = 10) -> list[dict[str, str | None]]:
+def remote(
+    host: str, port: int, user: str, password: str, sql: str, timeout: float = 10
+) -> list[dict[str, str | None]]:
     """Run statements on another server over TLS, its certificate verified; returns and raises like ``local``."""
     handle, options = tempfile.mkstemp(prefix="mysql_ha-", suffix=".cnf")  # created with mode 0600
     try:
@@ -52,7 +54,7 @@ def remote(host: str, port: int, user: str, password: str, sql: str,
                  "--ssl", "--connect-timeout=5"]  # fmt: skip
         return _run(words, sql, timeout)
     finally:
-        os.unlink(options)
+        Path(options).unlink()
 
 
 def option_value(value: str) -> str:
@@ -67,8 +69,15 @@ def _run(words: list[str], sql: str, timeout: float) -> list[dict[str, str | Non
         raise SqlError("the client program 'mariadb' is not installed")
     command = [client, words[0], "--batch", "--default-character-set=utf8mb4", *words[1:]]
     try:
-        done = subprocess.run(command, input=PREAMBLE + sql, capture_output=True, text=True, errors="replace",
-                              timeout=timeout, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"})
+        done = subprocess.run(
+            command,
+            input=PREAMBLE + sql,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"},
+        )
     except subprocess.TimeoutExpired:
         raise SqlError(f"no answer within {timeout:g} s") from None
     if done.returncode != 0:
@@ -85,7 +94,7 @@ def rows(text: str) -> list[dict[str, str | None]]:
     if not lines:
         return []
     names = lines[0].split("\t")
-    return [dict(zip(names, map(_decode, line.split("\t")))) for line in lines[1:]]
+    return [dict(zip(names, map(_decode, line.split("\t")), strict=False)) for line in lines[1:]]
 
 
 def _decode(field: str) -> str | None:

@@ -113,11 +113,7 @@ def node(pillar: object, minion_id: object) -> Mapping[str, Any]:
 def nodes(pillar: object, role: str) -> dict[str, Mapping[str, Any]]:
     """Return the nodes of one role (``director``, ``database``, ``arbiter``) in the order of the pillar."""
     entries = _part(pillar, "nodes")
-    return {
-        name: entry
-        for name, entry in entries.items()
-        if isinstance(entry, Mapping) and entry.get("role") == role
-    }
+    return {name: entry for name, entry in entries.items() if isinstance(entry, Mapping) and entry.get("role") == role}
 
 
 def peers(pillar: object, minion_id: object) -> dict[str, Mapping[str, Any]]:
@@ -243,9 +239,7 @@ def _unquote(value: object) -> str:
 
 def _whole(low: int, high: int, unit: str = "") -> Rule:
     """Return the rule for a whole number."""
-    return Rule(
-        f"a whole number{unit} from {low} to {high}", lambda value: _is_whole(value, low, high), _unquote
-    )
+    return Rule(f"a whole number{unit} from {low} to {high}", lambda value: _is_whole(value, low, high), _unquote)
 
 
 def _decimal(value: object) -> Decimal | None:
@@ -349,9 +343,7 @@ def _version_remark(value: object) -> str:
     return ", a number and not text: quote it" if _decimal(value) is not None else ""
 
 
-_NODE_NAME = _pattern(
-    r"[A-Za-z0-9._-]{1,63}", "1 to 63 of the characters A-Z a-z 0-9 . _ - (in quotes if a number)"
-)
+_NODE_NAME = _pattern(r"[A-Za-z0-9._-]{1,63}", "1 to 63 of the characters A-Z a-z 0-9 . _ - (in quotes if a number)")
 _NAME = _pattern(r"[A-Za-z0-9_-]{1,32}", "1 to 32 of the characters A-Z a-z 0-9 _ - (in quotes if a number)")
 _INTERFACE = Rule(
     f"1 to 15 printable ASCII characters except spaces and / : % {' '.join(UNSAFE)}, and not . or ..",
@@ -359,9 +351,7 @@ _INTERFACE = Rule(
 )
 _ADDRESS = Rule("an IPv4 unicast address such as 192.168.1.5", _is_address, _address_remark)
 _PORT = _whole(1, 65535)
-_SOURCE = Rule(
-    "a text that starts with one of " + " ".join(_SOURCE_PREFIXES) + " and has no spaces", _is_source
-)
+_SOURCE = Rule("a text that starts with one of " + " ".join(_SOURCE_PREFIXES) + " and has no spaces", _is_source)
 _SOURCES = _SOURCE._replace(allowed=f"{_SOURCE.allowed}, or a list of such texts")
 _AGENT = ", which needs the health agent that is not in this version"
 
@@ -421,13 +411,10 @@ _SOURCE_RULES = {
     "source_hash": _pattern(r"sha256=[0-9A-Fa-f]{64}", "sha256= and 64 hexadecimal digits"),
 }
 _GLOBAL_VALUE = Rule(
-    f"a number, true (for the keyword alone), or 1 to {MAX_VALUE} printable ASCII characters except"
-    f" {' '.join(UNSAFE)}",
+    f"a number, true (for the keyword alone), or 1 to {MAX_VALUE} printable ASCII characters except {' '.join(UNSAFE)}",
     _is_global_value,
 )
-_SETTING_NAME = _pattern(
-    r"[a-z][a-z0-9_-]*", "the name of an option of the server: a-z 0-9 _ -, a letter first"
-)
+_SETTING_NAME = _pattern(r"[a-z][a-z0-9_-]*", "the name of an option of the server: a-z 0-9 _ -, a letter first")
 _DATABASE_RULES = {
     "flavor": _words("mariadb", remarks={"mysql": ", which this version does not support yet"}),
     "port": _PORT,

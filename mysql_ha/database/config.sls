@@ -1,6 +1,6 @@
 # The server's configuration. It is there before the package, so the first start already has it.
 # A running server is never restarted from here.
-{%- from 'mysql_ha/map.jinja' import settings, node with context %}
+{%- from 'mysql_ha/map.jinja' import settings, node, yaml with context %}
 
 include:
   - mysql_ha.sync
@@ -13,8 +13,8 @@ mysql_ha-database-config-file-managed:
     - mode: '0644'
     - makedirs: true
     - context:
-        server_id: {{ node.get('server_id') | json }}
-        port: {{ settings.database.port | json }}
-        options: {{ settings.database.settings | json(sort_keys=False) }}
+        server_id: {{ yaml(node.get('server_id')) }}
+        port: {{ yaml(settings.database.port) }}
+        options: {{ yaml(settings.database.settings) }}
     - require:
       - sls: mysql_ha.sync

@@ -1,11 +1,11 @@
 # The database server.
-{%- from 'mysql_ha/map.jinja' import settings with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.config
 
 mysql_ha-database-package-pkg-installed:
   pkg.installed:
-    - pkgs: {{ settings.os.database.packages | json }}
+    - pkgs: {{ yaml(settings.os.database.packages) }}
     - require:
       - sls: mysql_ha.database.config

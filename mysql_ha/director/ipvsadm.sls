@@ -1,21 +1,21 @@
 # ipvsadm from its pinned tarball: for people; the formula itself speaks to the kernel directly.
-{%- from 'mysql_ha/map.jinja' import settings with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.sync
 
 mysql_ha-director-ipvsadm-pkg-installed:
   pkg.installed:
-    - pkgs: {{ settings.os.ipvsadm.build_packages | json }}
+    - pkgs: {{ yaml(settings.os.ipvsadm.build_packages) }}
     - require:
       - sls: mysql_ha.sync
 
 mysql_ha-director-ipvsadm-source_build-installed:
   source_build.installed:
     - name: ipvsadm
-    - version: {{ settings.ipvsadm.version | json }}
-    - source: {{ settings.ipvsadm.source | json }}
-    - source_hash: {{ settings.ipvsadm.source_hash | json }}
+    - version: {{ yaml(settings.ipvsadm.version) }}
+    - source: {{ yaml(settings.ipvsadm.source) }}
+    - source_hash: {{ yaml(settings.ipvsadm.source_hash) }}
     - build:
       - make
     # Its init script is of no use under systemd and stays in the source tree.

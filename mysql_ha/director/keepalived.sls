@@ -1,21 +1,21 @@
 # keepalived from its pinned tarball.
-{%- from 'mysql_ha/map.jinja' import settings with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.sync
 
 mysql_ha-director-keepalived-pkg-installed:
   pkg.installed:
-    - pkgs: {{ settings.os.keepalived.build_packages | json }}
+    - pkgs: {{ yaml(settings.os.keepalived.build_packages) }}
     - require:
       - sls: mysql_ha.sync
 
 mysql_ha-director-keepalived-source_build-installed:
   source_build.installed:
     - name: keepalived
-    - version: {{ settings.keepalived.version | json }}
-    - source: {{ settings.keepalived.source | json }}
-    - source_hash: {{ settings.keepalived.source_hash | json }}
+    - version: {{ yaml(settings.keepalived.version) }}
+    - source: {{ yaml(settings.keepalived.source) }}
+    - source_hash: {{ yaml(settings.keepalived.source_hash) }}
     - build:
       - >-
         ./configure --prefix=/usr --sysconfdir=/etc --runstatedir=/run --localstatedir=/var

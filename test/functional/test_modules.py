@@ -5,6 +5,7 @@ import re
 import shlex
 
 import pytest
+
 from conftest import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "_modules").glob("*.py"))
@@ -44,7 +45,7 @@ def test_every_function_has_an_example_that_is_a_call_of_it(path, function) -> N
     assert block, "no CLI Example"
     name = f"{path.stem}.{function.name.removesuffix('_')}"
     names = [argument.arg for argument in function.args.args]
-    for line in block[1].strip().splitlines():
+    for line in block[1].replace("\\\n", " ").strip().splitlines():
         words = shlex.split(line)
         assert words[0] == "salt"
         assert words[2] == name

@@ -3,6 +3,7 @@
 import sys
 
 import yaml
+
 from conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "test" / "lab"))
@@ -12,5 +13,9 @@ def test_the_labs_packages_are_those_of_osfamilymap() -> None:
     from mysql_ha_lab.layers import FORMULA_PACKAGES
 
     wanted = yaml.safe_load((REPOSITORY / "mysql_ha/osfamilymap.yaml").read_text())["Debian"]
-    names = {*wanted["database"]["packages"], *wanted["keepalived"]["build_packages"], *wanted["ipvsadm"]["build_packages"]}
+    names = {
+        *wanted["database"]["packages"],
+        *wanted["keepalived"]["build_packages"],
+        *wanted["ipvsadm"]["build_packages"],
+    }
     assert set(FORMULA_PACKAGES) == names

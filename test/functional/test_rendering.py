@@ -6,9 +6,10 @@ import re
 import pytest
 import salt.state
 import yaml
-from conftest import EXAMPLE, REPOSITORY
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
+from conftest import EXAMPLE, REPOSITORY
 
 NAMES = sorted(
     ".".join(("mysql_ha", *path.relative_to(REPOSITORY / "mysql_ha").with_suffix("").parts)).removesuffix(".init")
@@ -16,11 +17,12 @@ NAMES = sorted(
 )
 ROLES = {"lvs1": "director", "mysql1": "database", "web1": None}
 SECRET = "change-me-please"
+NOT_IN_YAML = '\x00\x7f \x85\n\u2028\ufffe \U0001f600 "{{ {% #'
 
 
 @pytest.fixture(scope="session")
 def render(minion_options):
-    """``render("lvs1", pillar, "mysql_ha")``: the low chunks of an SLS, or its errors."""
+    """``render("lvs1", pillar, "mysql_ha")``: the low chunks of an SLS, which must have no errors."""
     options = {name: minion_options(name) for name in ROLES}
 
     def chunks(minion, pillar, sls):
@@ -33,9 +35,14 @@ def render(minion_options):
         state.push_active()
         try:
             high, errors = state.render_highstate({"base": [sls]})
-            if errors:
-                return errors
-            return state.state.compile_high_data(high)
+            errors += state.state.verify_high(high)
+            high, more = state.state.reconcile_extend(high)
+            high, yet_more = state.state.requisite_in(high)
+            compiled = state.state.compile_high_data(high)
+            # Since 3008 a pair of chunks and errors.
+            chunks, last = compiled if isinstance(compiled, tuple) else (compiled, [])
+            assert not [*errors, *more, *yet_more, *last]
+            return chunks
         finally:
             state.pop_active()
 
@@ -45,8 +52,7 @@ def render(minion_options):
 @pytest.mark.parametrize("minion", ROLES)
 @pytest.mark.parametrize("sls", NAMES)
 def test_every_sls_can_be_applied_alone(render, minion, sls) -> None:
-    chunks = render(minion, EXAMPLE, sls)
-    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
+    assert all(chunk["__sls__"].startswith("mysql_ha") for chunk in render(minion, EXAMPLE, sls))
 
 
 def test_roles_get_what_they_need_and_nothing_else(render) -> None:
@@ -110,6 +116,8 @@ PATHS = [
 
 
 @given(path=st.sampled_from(PATHS), value=values, minion=st.sampled_from(sorted(ROLES)))
+@example(path=["schema"], value={NOT_IN_YAML: None}, minion="lvs1")
+@example(path=["endpoints", "write", "address"], value="a: {b\n", minion="mysql1")
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_one_wrong_value_anywhere_still_renders(render, path, value, minion) -> None:
     pillar = copy.deepcopy(EXAMPLE)
@@ -118,15 +126,20 @@ def test_one_wrong_value_anywhere_still_renders(render, path, value, minion) -> 
         place = place[key]
     place[path[-1]] = value
     chunks = render(minion, pillar, "mysql_ha")
-    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
     assert chunks[0]["fun"] == "pillar_valid"
+
+
+def test_characters_that_yaml_has_no_place_for_arrive_unchanged(render) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["cluster"] = NOT_IN_YAML
+    chunk = next(one for one in render("lvs1", pillar, "mysql_ha") if one["fun"] == "configured")
+    assert chunk["settings"]["cluster"] == NOT_IN_YAML
 
 
 @given(pillar=values, minion=st.sampled_from(sorted(ROLES)))
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_pillar_whatever_renders(render, pillar, minion) -> None:
-    chunks = render(minion, {"mysql_ha": pillar}, "mysql_ha")
-    assert all(isinstance(chunk, dict) for chunk in chunks), chunks
+    assert render(minion, {"mysql_ha": pillar}, "mysql_ha")[0]["fun"] == "pillar_valid"
 
 
 def test_the_database_configuration_renders(loaders) -> None:

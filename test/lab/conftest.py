@@ -27,9 +27,15 @@ WRONG_PILLARS = {
         changed(EXAMPLE, "nodes", "mysql2", "role", "slave"),
         "mysql_ha:nodes:mysql2:role: is 'slave'; allowed: director, database, arbiter",
     ),
-    "vip": (changed(EXAMPLE, "endpoints", "write", "address", "192.168.1.1000"), "mysql_ha:endpoints:write:address: is "),
+    "vip": (
+        changed(EXAMPLE, "endpoints", "write", "address", "192.168.1.1000"),
+        "mysql_ha:endpoints:write:address: is ",
+    ),
     "server_id": (changed(EXAMPLE, "nodes", "mysql2", "server_id", 1), "mysql_ha:nodes:mysql2:server_id: is 1"),
-    "serves": (changed(EXAMPLE, "endpoints", "write", "serves", "writer"), "mysql_ha:endpoints:write:serves: is 'writer'"),
+    "serves": (
+        changed(EXAMPLE, "endpoints", "write", "serves", "writer"),
+        "mysql_ha:endpoints:write:serves: is 'writer'",
+    ),
 }
 Results = dict[str, HostResult]
 

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import yaml
+
 from mysql_ha_lab.plan import REPOSITORY
 
 EXAMPLE: dict[str, Any] = yaml.safe_load((REPOSITORY / "pillar.example").read_text())["mysql_ha"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from conftest import WRONG_PILLARS, FirstRuns
 from mysql_ha_lab import client, salt
 from mysql_ha_lab.lab import Lab
@@ -112,7 +113,9 @@ def test_salt_ssh(cluster: Lab) -> None:
     words = ["salt-ssh", "-i", "--out=json", "--static", "--state-output=full"]
     # mysql2 is set up already, so even the real run changes nothing there.
     for arguments in (["test=True"], []):
-        done = cluster.run("master", [*words, "client,mysql2", "-L", "state.apply", "mysql_ha", *arguments], check=False)
+        done = cluster.run(
+            "master", [*words, "client,mysql2", "-L", "state.apply", "mysql_ha", *arguments], check=False
+        )
         assert '"result": false' not in done.stdout, done.stdout
         assert "nothing to do on client" in done.stdout, done.stdout + done.stderr
         assert "The replication from mysql1 runs." in done.stdout
@@ -140,7 +143,7 @@ def test_the_pillars_secrets_are_in_no_state_output(first_runs: FirstRuns) -> No
 
 
 def test_the_replication_account_is_the_same_on_both_and_in_no_binary_log(first_runs: FirstRuns, cluster: Lab) -> None:
-    accounts = {client.sql(cluster, host, "SELECT User, Host, authentication_string FROM mysql.user WHERE User = 'repl' "
-                           "ORDER BY Host") for host in DATABASES}  # fmt: skip
+    query = "SELECT User, Host, authentication_string FROM mysql.user WHERE User = 'repl' ORDER BY Host"
+    accounts = {client.sql(cluster, host, query) for host in DATABASES}
     assert len(accounts) == 1
     assert accounts.pop().count("repl") == 2

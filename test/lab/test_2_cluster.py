@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from mysql_ha_lab import client, cluster as look, salt
+
+from mysql_ha_lab import client, salt
+from mysql_ha_lab import cluster as look
 from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DATABASES, DIRECTORS
@@ -77,11 +79,7 @@ def test_new_connections_alternate(cluster: Lab) -> None:
 
 
 def test_a_row_written_through_the_vip_is_on_both(cluster: Lab) -> None:
-    insert = "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'through the VIP')"
-    password = f"-p{client.PASSWORD}"
-    words = ["/opt/salt/bin/python", "-c", "import pymysql, sys; c = pymysql.connect(host='192.168.1.100', user='shop', "
-             "password=sys.argv[1][2:], autocommit=True); c.cursor().execute(sys.argv[2])", password, insert]  # fmt: skip
-    cluster.run("client", words)
+    assert "server" in client.connect(cluster, 1, "--note", "through the VIP")[0]
     for host in DATABASES:
         wait_for_row(cluster, host, "through the VIP")
 

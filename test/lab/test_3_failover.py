@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mysql_ha_lab import cluster as look
 from mysql_ha_lab.client import Probe, connect
 from mysql_ha_lab.lab import Lab

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from mysql_ha_lab import lan, process, salt
 from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.lab import Lab
@@ -18,8 +19,9 @@ COMMAND = Path(__file__).parent / "lab"
 
 
 def start(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)
+    return subprocess.Popen(
+        [COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def kill(run: subprocess.Popen[str]) -> None:

@@ -5,11 +5,12 @@ import socket
 import struct
 from contextlib import contextmanager
 
-import ipvs_model
-import ipvs_netlink
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import ipvs_model
+import ipvs_netlink
 
 TCP = {
     "family": socket.AF_INET, "protocol": 6, "address": bytes([192, 168, 1, 100]) + bytes(12), "port": 3306,
@@ -34,7 +35,9 @@ def test_ipv6_stands_in_brackets() -> None:
     assert ipvs_model.service(raw).name == "tcp [2001:db8::1]:3306"
 
 
-@pytest.mark.parametrize(("family", "name"), [(socket.AF_INET, "fwmark 4294967295 ipv4"), (socket.AF_INET6, "fwmark 4294967295 ipv6")])
+@pytest.mark.parametrize(
+    ("family", "name"), [(socket.AF_INET, "fwmark 4294967295 ipv4"), (socket.AF_INET6, "fwmark 4294967295 ipv6")]
+)
 def test_a_firewall_mark_names_its_family(family: int, name: str) -> None:
     raw = {"family": family, "fwmark": 2**32 - 1, "scheduler": "rr", "flags": 0, "timeout": 0, "netmask": bytes(4)}
     assert ipvs_model.service(raw).name == name

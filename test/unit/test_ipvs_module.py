@@ -2,11 +2,12 @@
 
 import errno
 
-import ipvs_model
-import ipvs_netlink
 import pytest
 import test_ipvs_model as raw
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import ipvs_model
+import ipvs_netlink
 
 
 @pytest.fixture
@@ -15,7 +16,9 @@ def ipvs(load_module, monkeypatch):
     table = (
         ipvs_model.service(raw.TCP, [raw.MYSQL1]),
         ipvs_model.service(raw.TCP | {"protocol": 17, "port": 53}),
-        ipvs_model.service({"family": 2, "fwmark": 5, "scheduler": "rr", "flags": 0, "timeout": 0, "netmask": bytes(4)}),
+        ipvs_model.service(
+            {"family": 2, "fwmark": 5, "scheduler": "rr", "flags": 0, "timeout": 0, "netmask": bytes(4)}
+        ),
     )
     monkeypatch.setattr(ipvs_model, "read", lambda: table)
     return module

@@ -3,10 +3,11 @@
 import errno
 import struct
 
-import ipvs_netlink as nl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import ipvs_netlink as nl
 
 # The service tcp 192.168.1.100:3306, wrr, as uapi/linux/ip_vs.h lays it out (little-endian machine).
 SERVICE = (

@@ -6,11 +6,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import keepalived_conf
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+import keepalived_conf
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
@@ -182,11 +183,7 @@ def test_the_classic_setup() -> None:
 
 
 def test_the_classic_setup_on_the_first_director() -> None:
-    expected = (
-        CLASSIC_LVS2.replace("lvs2", "lvs1")
-        .replace("BACKUP", "MASTER")
-        .replace("priority 90", "priority 100")
-    )
+    expected = CLASSIC_LVS2.replace("lvs2", "lvs1").replace("BACKUP", "MASTER").replace("priority 90", "priority 100")
     assert keepalived_conf.render(classic(), "lvs1", {"vrrp": "1111"}) == expected
 
 
@@ -336,16 +333,10 @@ def test_no_value_changes_the_shape_of_the_file(place: tuple[str, ...], value: A
     except ValueError:
         return
     assert shape(text) == shape(keepalived_conf.render(settings(), "lvs1"))
-    assert text.splitlines()[1:] == [
-        line for line in text.split("\n")[1:-1] if "#" not in line and "!" not in line
-    ]
+    assert text.splitlines()[1:] == [line for line in text.split("\n")[1:-1] if "#" not in line and "!" not in line]
 
 
-@given(
-    st.dictionaries(
-        st.text("abc_01 \n{", max_size=8), st.one_of(st.text(), st.integers(), st.floats(), st.none())
-    )
-)
+@given(st.dictionaries(st.text("abc_01 \n{", max_size=8), st.one_of(st.text(), st.integers(), st.floats(), st.none())))
 def test_each_global_keyword_is_one_line(given_globals: dict[str, Any]) -> None:
     try:
         text = keepalived_conf.render(put(("keepalived", "global_defs"), given_globals), "lvs1")

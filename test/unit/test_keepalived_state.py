@@ -3,9 +3,10 @@
 import stat
 from pathlib import Path
 
-import keepalived_conf
 import pytest
 from salt.exceptions import CommandExecutionError
+
+import keepalived_conf
 
 NEW = "global_defs {\n    router_id a_lvs1\n}\nauthentication {\n    auth_pass n3wpass\n}\n"
 OLD = NEW.replace("n3wpass", "0ldpass")
@@ -18,7 +19,11 @@ def configured(load_module, tmp_path):
     def run(test=False, refuses=False, text=NEW):
         def managed(name, contents, mode, **_):
             if refuses:
-                return {"result": False, "changes": {}, "comment": "check_cmd failed: auth_pass n3wpass\nunknown keyword"}
+                return {
+                    "result": False,
+                    "changes": {},
+                    "comment": "check_cmd failed: auth_pass n3wpass\nunknown keyword",
+                }
             if not test:
                 Path(name).write_text(contents)
                 Path(name).chmod(int(mode, 8))
@@ -29,8 +34,13 @@ def configured(load_module, tmp_path):
                 raise CommandExecutionError("keepalived.conf for lvs1: no such director")
             return text
 
-        module = load_module("states", "keepalived", __opts__={"test": test}, __states__={"file.managed": managed},
-                             __salt__={"keepalived.config": config, "keepalived.redact": keepalived_conf.redact})
+        module = load_module(
+            "states",
+            "keepalived",
+            __opts__={"test": test},
+            __states__={"file.managed": managed},
+            __salt__={"keepalived.config": config, "keepalived.redact": keepalived_conf.redact},
+        )
         return module.configured(str(place), {})
 
     run.place = place
@@ -81,7 +91,8 @@ def test_settings_that_make_no_configuration(configured) -> None:
 
 
 def test_the_module_says_what_is_missing(load_module) -> None:
-    module = load_module("modules", "keepalived", __grains__={"id": "lvs1"},
-                         __salt__={"config.get": lambda *_, **__: None})
+    module = load_module(
+        "modules", "keepalived", __grains__={"id": "lvs1"}, __salt__={"config.get": lambda *_, **__: None}
+    )
     with pytest.raises(CommandExecutionError, match="keepalived.conf for lvs1"):
         module.config({"nodes": {}, "endpoints": {}})

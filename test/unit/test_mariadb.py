@@ -1,15 +1,15 @@
 """SQL text, option files, GTID sets and channel comparison; the servers themselves are in the lab."""
 
-import os
 import stat
 import subprocess
 from pathlib import Path
 
-import mariadb_client
-import mariadb_replication as replication
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import mariadb_client
+import mariadb_replication as replication
 
 STATUS = {
     "Master_Host": "192.168.1.6", "Master_Port": "3306", "Master_User": "repl", "Using_Gtid": "Slave_Pos",
@@ -28,7 +28,8 @@ def client(tmp_path, monkeypatch):
         program.write_text(
             "#!/bin/sh\n"
             f'echo "$@" > {tmp_path}/words; cat > {tmp_path}/stdin; env > {tmp_path}/environment\n'
-            f'for word in "$@"; do case $word in --defaults-file=*) f=${{word#*=}}; cp -p "$f" {tmp_path}/options;; esac; done\n'
+            'for word in "$@"; do case $word in --defaults-file=*)'
+            f' cp -p "${{word#*=}}" {tmp_path}/options;; esac; done\n'
             f"cat {tmp_path}/answer; cat {tmp_path}/error >&2; exit {status}\n"
         )
         (tmp_path / "answer").write_text(answer)
@@ -50,7 +51,7 @@ def test_the_peers_password_is_in_no_argument_and_no_environment(client) -> None
     assert "--ssl" in words
     for file in ("words", "environment", "stdin"):
         assert "se" + '"' + "cr" not in (place / file).read_text()
-    assert not os.path.exists(words.split("--defaults-file=")[1].split()[0]), "the option file is gone afterwards"
+    assert not Path(words.split("--defaults-file=")[1].split()[0]).exists(), "the option file is gone afterwards"
 
 
 def test_statements_go_in_on_standard_input(client) -> None:

@@ -6,13 +6,14 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import keepalived_conf
-import mysql_ha_pillar
 import netaddr
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+import keepalived_conf
+import mysql_ha_pillar
 
 ROOT = Path(__file__).resolve().parents[2]
 DELETE = object()
@@ -48,9 +49,7 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
     return result
 
 
-TOP_KEYS = (
-    "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, database, secrets"
-)
+TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, database, secrets"
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
 ROLES = "director, database, arbiter"
@@ -64,9 +63,7 @@ V2 = "whole seconds from 1 to 255 with VRRP version 2"
 V3 = "seconds from 0.01 to 40.95 in steps of 0.01 with VRRP version 3"
 SOURCE = "a text that starts with one of salt:// http:// https:// file:/// / and has no spaces"
 VERSION = "2 to 4 numbers with dots between them, in quotes if there are 2 (such as '1.31')"
-GLOBAL = (
-    'a number, true (for the keyword alone), or 1 to 512 printable ASCII characters except # ! { } " $ @ ~ \\'
-)
+GLOBAL = 'a number, true (for the keyword alone), or 1 to 512 printable ASCII characters except # ! { } " $ @ ~ \\'
 KEYWORD = "1 to 64 of the characters a-z 0-9 _, and not include"
 SETTING = "the name of an option of the server: a-z 0-9 _ -, a letter first"
 SETTING_VALUE = "text, a number below 10^15, true, false, or empty"
@@ -235,7 +232,7 @@ ONE_CHANGE = [
     ),
     (
         "endpoints.write.address",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - refused
         f"endpoints:write:address: is '0.0.0.0', an address of 'this network' (0.0.0.0/8); allowed: {ADDRESS}",
     ),
     (
@@ -378,8 +375,7 @@ ONE_CHANGE = [
     (
         "keepalived.global_defs.router_id",
         "x",
-        "keepalived:global_defs:router_id: is refused, because this formula writes it itself;"
-        " allowed: other keywords",
+        "keepalived:global_defs:router_id: is refused, because this formula writes it itself; allowed: other keywords",
     ),
     (
         "keepalived.global_defs.notification_email",
@@ -508,9 +504,7 @@ ONE_CHANGE = [
 
 @pytest.mark.parametrize(("path", "value", "expected"), ONE_CHANGE)
 def test_one_wrong_value_gives_one_sentence(path: str, value: Any, expected: str) -> None:
-    found = [
-        error for error in mysql_ha_pillar.errors(pillar((path, value))) if f"mysql_ha:{expected}" == error
-    ]
+    found = [error for error in mysql_ha_pillar.errors(pillar((path, value))) if f"mysql_ha:{expected}" == error]
     assert found, mysql_ha_pillar.errors(pillar((path, value)))
     assert "hunter2" not in " ".join(found)
 
@@ -519,9 +513,7 @@ def test_one_wrong_value_gives_one_sentence(path: str, value: Any, expected: str
 MANY = {"nodes", "nodes.mysql2", "database", "database.port", "nodes.lvs1.role"}
 
 
-@pytest.mark.parametrize(
-    ("path", "value"), [(path, value) for path, value, _ in ONE_CHANGE if path not in MANY]
-)
+@pytest.mark.parametrize(("path", "value"), [(path, value) for path, value, _ in ONE_CHANGE if path not in MANY])
 def test_one_wrong_value_gives_no_other_sentence(path: str, value: Any) -> None:
     assert len(mysql_ha_pillar.errors(pillar((path, value)))) == 1
 
@@ -616,9 +608,7 @@ def test_all_errors_come_at_once(changes: list[tuple[str, Any]], expected: list[
     ],
 )
 def test_a_pillar_that_is_no_mapping(value: object, kind: str) -> None:
-    assert mysql_ha_pillar.errors(value) == [
-        f"mysql_ha: is {kind}; allowed: a mapping with the keys {TOP_KEYS}"
-    ]
+    assert mysql_ha_pillar.errors(value) == [f"mysql_ha: is {kind}; allowed: a mapping with the keys {TOP_KEYS}"]
 
 
 def test_a_number_that_python_refuses_to_write() -> None:
@@ -739,9 +729,7 @@ SCALARS = st.one_of(
 KEYS = st.one_of(
     SCALARS,
     st.tuples(st.integers()),
-    st.sampled_from(
-        [*EXAMPLE, *EXAMPLE["vrrp"], *EXAMPLE["keepalived"], *EXAMPLE["database"], "role", "address"]
-    ),
+    st.sampled_from([*EXAMPLE, *EXAMPLE["vrrp"], *EXAMPLE["keepalived"], *EXAMPLE["database"], "role", "address"]),
 )
 ANYTHING = st.recursive(
     SCALARS,
@@ -770,11 +758,7 @@ def test_nothing_is_raised_whatever_the_pillar(value: Any, minion_id: Any) -> No
 
 def paths(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the paths of everything in nested mappings."""
-    below = (
-        [path for key in value for path in paths(value[key], (*prefix, key))]
-        if isinstance(value, dict)
-        else []
-    )
+    below = [path for key in value for path in paths(value[key], (*prefix, key))] if isinstance(value, dict) else []
     return [prefix, *below] if prefix else below
 
 
@@ -812,9 +796,7 @@ def is_host_by_netaddr(text: str) -> bool:
 OCTET = st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 223, 224, 239, 240, 255])).map(str)
 
 
-@given(
-    st.one_of(st.lists(OCTET, min_size=4, max_size=4).map(".".join), st.text("0123456789./:abx", max_size=18))
-)
+@given(st.one_of(st.lists(OCTET, min_size=4, max_size=4).map(".".join), st.text("0123456789./:abx", max_size=18)))
 @example("0.0.0.1")
 @example("126.255.255.255")
 @example("128.0.0.0")
@@ -840,9 +822,7 @@ def test_ipv6_is_told_apart(text: str) -> None:
 @given(
     st.text(max_size=16),
     st.text(max_size=9),
-    st.dictionaries(
-        st.text(max_size=20), st.one_of(st.text(max_size=20), st.floats(), st.none(), st.booleans())
-    ),
+    st.dictionaries(st.text(max_size=20), st.one_of(st.text(max_size=20), st.floats(), st.none(), st.booleans())),
     st.one_of(st.floats(), st.integers()),
 )
 @example("eth0.1", "1111", {"lvs_flush_on_stop": "VS", "dynamic_interfaces": None}, 0.000123)

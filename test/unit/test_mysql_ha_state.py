@@ -1,8 +1,9 @@
 """The first state of every run, and the module behind it."""
 
 import yaml
-from conftest import REPOSITORY
 from salt.exceptions import CommandExecutionError
+
+from conftest import REPOSITORY
 
 EXAMPLE = yaml.safe_load((REPOSITORY / "pillar.example").read_text())
 

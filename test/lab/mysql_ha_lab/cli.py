@@ -16,8 +16,11 @@ from .progress import say, step, warn
 
 def parser() -> argparse.ArgumentParser:
     """All verbs with their words."""
-    top = argparse.ArgumentParser(prog="lab", description="A whole cluster on this machine: Salt master, two directors, "
-                                  "two databases, a client. No uplink; nothing leaves the machine.")
+    top = argparse.ArgumentParser(
+        prog="lab",
+        description="A whole cluster on this machine: Salt master, two directors, "
+        "two databases, a client. No uplink; nothing leaves the machine.",
+    )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, text: str) -> argparse.ArgumentParser:
@@ -35,8 +38,11 @@ def parser() -> argparse.ArgumentParser:
     execute = verb("exec", "run a command as root on a host: lab exec HOST -- COMMAND...")
     execute.add_argument("host")
     execute.add_argument("command", nargs=argparse.REMAINDER)
-    for name, text in (("power-off", "power loss of a host"), ("boot", "switch a host on again with the same disk"),
-                       ("logs", "a host's journal, or its console while it is off")):
+    for name, text in (
+        ("power-off", "power loss of a host"),
+        ("boot", "switch a host on again with the same disk"),
+        ("logs", "a host's journal, or its console while it is off"),
+    ):
         verb(name, text).add_argument("host")
     for name, text in (("freeze", "stop a host, or one of its processes, in its tracks"), ("thaw", "let it go on")):
         one = verb(name, text)

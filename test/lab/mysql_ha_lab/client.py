@@ -35,15 +35,35 @@ def sql(lab: Lab, host: str, statements: str) -> str:
 def set_up(lab: Lab) -> None:
     """Make the application's account and table, and bring the probe to the client."""
     sql(lab, "mysql1", APPLICATION)
-    wait_for("the application's table on mysql2", lambda: sql(lab, "mysql2", "SHOW TABLES FROM shop") == "visits"
-             if "shop" in sql(lab, "mysql2", "SHOW DATABASES") else False, 60)
+    wait_for(
+        "the application's table on mysql2",
+        lambda: (
+            sql(lab, "mysql2", "SHOW TABLES FROM shop") == "visits"
+            if "shop" in sql(lab, "mysql2", "SHOW DATABASES")
+            else False
+        ),
+        60,
+    )
     write(lab.plan.host("client").root / PROBE_ON_CLIENT.lstrip("/"), PROBE.read_text())
 
 
 def connect(lab: Lab, count: int, *options: str) -> list[dict[str, Any]]:
     """So many new connections through the VIP, one after another."""
-    done = lab.run("client", ["/opt/salt/bin/python", PROBE_ON_CLIENT, VIP, "--count", str(count), "--period", "0",
-                              "--limit", "5", *options])
+    done = lab.run(
+        "client",
+        [
+            "/opt/salt/bin/python",
+            PROBE_ON_CLIENT,
+            VIP,
+            "--count",
+            str(count),
+            "--period",
+            "0",
+            "--limit",
+            "5",
+            *options,
+        ],
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -10,7 +10,6 @@ from .lab import Lab
 from .plan import DIRECTORS
 
 
-
 def vip_holders(lab: Lab) -> list[str]:
     """The directors that have the VIP on their interface."""
     return [name for name in DIRECTORS if lab.host(name).is_running()

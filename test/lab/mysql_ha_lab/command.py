@@ -20,8 +20,15 @@ CLEAN_ENVIRONMENT = {
 }
 
 
-def run(words: Sequence[str | Path], *, check: bool = True, stdin: str | None = None, timeout: float = 600,
-        env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    words: Sequence[str | Path],
+    *,
+    check: bool = True,
+    stdin: str | None = None,
+    timeout: float = 600,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end and return what it said.
 
     Raises LabError with the program's own words when it fails (unless ``check`` is off) or takes
@@ -29,8 +36,17 @@ def run(words: Sequence[str | Path], *, check: bool = True, stdin: str | None = 
     """
     words = [str(word) for word in words]
     try:
-        done = subprocess.run(words, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
-                              capture_output=True, text=True, errors="replace", timeout=timeout, env=env, cwd=cwd)
+        done = subprocess.run(
+            words,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=env,
+            cwd=cwd,
+        )
     except FileNotFoundError as error:
         raise LabError(f"'{words[0]}' is not installed on this machine; run: make lab-prepare") from error
     except subprocess.TimeoutExpired as error:

@@ -31,8 +31,14 @@ class Container:
             f"--network-namespace-path=/run/netns/{self.plan.namespace}", "-D", str(self.plan.root), "--boot",
         ]  # fmt: skip
         with self.plan.console.open("ab") as console:
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-                             env=CLEAN_ENVIRONMENT | NSPAWN_ENVIRONMENT)
+            subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                env=CLEAN_ENVIRONMENT | NSPAWN_ENVIRONMENT,
+            )
 
     def leader(self) -> int | None:
         """The host's process 1, as this machine numbers it."""

@@ -135,8 +135,10 @@ def _report(events: list[Event], times: dict[str, float]) -> None:
         failed = f"{event.failed_connections} of {event.connections}"
         served_by = ", ".join(event.served_by)
         print(f"{event.what:28} {event.gap_seconds:>10.2f} s {failed:>19}   {event.vip_on:7} {served_by}")
-    print(f"\nFrom bare hosts to a running cluster: {times['lab_up_seconds']:.0f} s to boot the hosts, "
-          f"{times['first_apply_seconds']:.0f} s for state.apply.\nAll figures: {FIGURES.relative_to(REPOSITORY)}")
+    print(
+        f"\nFrom bare hosts to a running cluster: {times['lab_up_seconds']:.0f} s to boot the hosts, "
+        f"{times['first_apply_seconds']:.0f} s for state.apply.\nAll figures: {FIGURES.relative_to(REPOSITORY)}"
+    )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,17 @@ def mount_overlay(layers: list[Path], place: Path) -> Path:
     for directory in (root, place / "upper", place / "work"):
         directory.mkdir(parents=True, exist_ok=True)
     lower = ":".join(str(layer) for layer in layers)
-    run(["mount", "-t", "overlay", "mysql_ha-lab", "-o",
-         f"lowerdir={lower},upperdir={place / 'upper'},workdir={place / 'work'}", root])
+    run(
+        [
+            "mount",
+            "-t",
+            "overlay",
+            "mysql_ha-lab",
+            "-o",
+            f"lowerdir={lower},upperdir={place / 'upper'},workdir={place / 'work'}",
+            root,
+        ]
+    )
     return root
 
 

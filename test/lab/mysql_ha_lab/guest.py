@@ -39,8 +39,15 @@ class Guest:
             f"vec0:transport=tap,ifname={self.plan.port},depth=128,gro=1,mac={self.plan.mac}",
         ]  # fmt: skip
         with self.plan.console.open("ab") as console:
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-                             env=CLEAN_ENVIRONMENT | {"TMPDIR": "/dev/shm"})
+            subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                # The guest's memory is a file there; a disk would make every page of it a write.
+                env=CLEAN_ENVIRONMENT | {"TMPDIR": "/dev/shm"},  # noqa: S108
+            )
 
     def kernels(self) -> list[int]:
         return process.with_word(f"umid={self.plan.machine}")
@@ -54,8 +61,17 @@ class Guest:
             raise LabError(f"{self.plan.name} is off; switch it on with: lab boot {self.plan.name}")
         terminal = ["-t"] if interactive else []
         # ssh hands one string to the remote shell, so every word is quoted.
-        return ["nsenter", f"--net=/run/netns/{self.plan.namespace}", "ssh", *SSH_OPTIONS, *terminal,
-                "-i", str(self.key), f"root@{self.plan.address}", shlex.join(words)]
+        return [
+            "nsenter",
+            f"--net=/run/netns/{self.plan.namespace}",
+            "ssh",
+            *SSH_OPTIONS,
+            *terminal,
+            "-i",
+            str(self.key),
+            f"root@{self.plan.address}",
+            shlex.join(words),
+        ]
 
     def all_processes(self) -> list[int]:
         groups = set(self.kernels())

@@ -200,8 +200,10 @@ class Lab:
         machine = self.host(name)
         if isinstance(machine, Guest):
             if process_name:
-                raise LabError(f"{name} has a kernel of its own; freeze a process there with: "
-                               f"lab exec {name} -- pkill -STOP {process_name}")
+                raise LabError(
+                    f"{name} has a kernel of its own; freeze a process there with: "
+                    f"lab exec {name} -- pkill -STOP {process_name}"
+                )
             return machine.all_processes()
         found = [pid for pid in machine.all_processes() if process_name in (None, process.name_of(pid))]
         if not found:
@@ -210,15 +212,21 @@ class Lab:
 
     # --- commands and what they say ---
 
-    def run(self, name: str, words: Sequence[str], *, check: bool = True, stdin: str | None = None,
-            timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, name: str, words: Sequence[str], *, check: bool = True, stdin: str | None = None, timeout: float = 600
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command as root on a host and return what it said."""
         return run(self.host(name).command(list(words)), check=check, stdin=stdin, timeout=timeout)
 
     def popen(self, name: str, words: Sequence[str]) -> subprocess.Popen[str]:
         """Start a command on a host and read its output while it runs."""
-        return subprocess.Popen(self.host(name).command(list(words)), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self.host(name).command(list(words)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def status(self) -> list[tuple[str, str, str, str]]:
         """Name, address, kind and state of each host."""

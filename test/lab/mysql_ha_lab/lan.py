@@ -41,8 +41,21 @@ def plug_container(lan: str, host: HostPlan) -> None:
     """A new namespace for the host, as after power-on, with eth0 on the bridge."""
     unplug(lan, host)
     run(["ip", "netns", "add", host.namespace])
-    _ip(lan, "link", "add", host.port, "type", "veth", "peer", "name", "eth0", "address", host.mac, "netns",
-        host.namespace)
+    _ip(
+        lan,
+        "link",
+        "add",
+        host.port,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "address",
+        host.mac,
+        "netns",
+        host.namespace,
+    )
     _ip(lan, "link", "set", host.port, "master", BRIDGE, "up")
 
 
@@ -75,8 +88,24 @@ def cut(plan: LabPlan, one: HostPlan, other: HostPlan) -> None:
     for words in (table, chain):
         _in_lan(plan, words)
     for source, target in ((one, other), (other, one)):
-        _in_lan(plan, ["nft", "add", "rule", "bridge", "lab", "cuts", "iifname", source.port, "oifname", target.port,
-                       "drop", "comment", f'"{_pair(one, other)}"'])
+        _in_lan(
+            plan,
+            [
+                "nft",
+                "add",
+                "rule",
+                "bridge",
+                "lab",
+                "cuts",
+                "iifname",
+                source.port,
+                "oifname",
+                target.port,
+                "drop",
+                "comment",
+                f'"{_pair(one, other)}"',
+            ],
+        )
 
 
 def heal(plan: LabPlan, one: HostPlan | None = None, other: HostPlan | None = None) -> None:

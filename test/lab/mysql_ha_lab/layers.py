@@ -114,8 +114,10 @@ def _layer(name: str, recipe: list[object], title: str, make: Callable[..., None
 
 
 def _make_base(place: Path, mirror_uri: str) -> None:
-    run(["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, place, mirror_uri],
-        timeout=1800)
+    run(
+        ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, place, mirror_uri],
+        timeout=1800,
+    )
     for unit in UNWANTED_UNITS:
         _link(place / "etc/systemd/system" / unit)
     for settings in (place / GLOBAL_SYSCTLS).glob("*.conf"):
@@ -185,14 +187,23 @@ def _make_kernel(place: Path, mirror_uri: str, base: Path) -> None:
             run(["cp", "-a", version, modules / version.name])
         shutil.copy(unpacked / "bin/linux.uml", place / "linux.uml")
     # The kernel is an ordinary program; it runs with the image's C library where this machine's is older.
-    run(["patchelf", "--set-interpreter", base / "usr/lib64/ld-linux-x86-64.so.2",
-         "--set-rpath", base / "usr/lib/x86_64-linux-gnu", place / "linux.uml"])
+    run(
+        [
+            "patchelf",
+            "--set-interpreter",
+            base / "usr/lib64/ld-linux-x86-64.so.2",
+            "--set-rpath",
+            base / "usr/lib/x86_64-linux-gnu",
+            place / "linux.uml",
+        ]
+    )
 
 
 def _use_newer_suite(root: Path, kind: str, mirror_uri: str) -> None:
     # sid's Release file may be past its date on a mirror that lags.
     (root / "etc/apt/sources.list.d/newer.list").write_text(
-        f"{kind} [check-valid-until=no] {mirror_uri} {NEWER_SUITE} main\n")
+        f"{kind} [check-valid-until=no] {mirror_uri} {NEWER_SUITE} main\n"
+    )
     _chroot(root, "apt-get", "update", "-q")
 
 
@@ -222,8 +233,11 @@ def _clear_workspaces() -> None:
 
 
 def _environment() -> dict[str, str]:
-    passed = {key: value for key, value in os.environ.items()
-              if key.lower() in ("http_proxy", "https_proxy", "no_proxy") or key in ("PIP_INDEX_URL",)}
+    passed = {
+        key: value
+        for key, value in os.environ.items()
+        if key.lower() in ("http_proxy", "https_proxy", "no_proxy") or key in ("PIP_INDEX_URL",)
+    }
     return CLEAN_ENVIRONMENT | passed | {"DEBIAN_FRONTEND": "noninteractive"}
 
 

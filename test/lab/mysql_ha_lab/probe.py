@@ -13,14 +13,23 @@ import time
 import pymysql
 
 
-def attempt(host: str, password: str, limit: float, write: bool) -> int:
+def attempt(host: str, password: str, limit: float, note: str | None) -> int:
     """One connection; the server_id that served it."""
-    connection = pymysql.connect(host=host, port=3306, user="shop", password=password, database="shop",
-                                 connect_timeout=limit, read_timeout=limit, write_timeout=limit, autocommit=True)
+    connection = pymysql.connect(
+        host=host,
+        port=3306,
+        user="shop",
+        password=password,
+        database="shop",
+        connect_timeout=limit,
+        read_timeout=limit,
+        write_timeout=limit,
+        autocommit=True,
+    )
     try:
         with connection.cursor() as cursor:
-            if write:
-                cursor.execute("INSERT INTO visits (at) VALUES (NOW(6))")
+            if note is not None:
+                cursor.execute("INSERT INTO visits (at, note) VALUES (NOW(6), %s)", [note])
             cursor.execute("SELECT @@server_id")
             return cursor.fetchone()[0]
     finally:
@@ -36,6 +45,7 @@ def main() -> None:
     parser.add_argument("--period", type=float, default=0.05)
     parser.add_argument("--limit", type=float, default=0.3)
     parser.add_argument("--count", type=int, default=0, help="stop after so many attempts")
+    parser.add_argument("--note", default="", help="stands in each row that is written")
     parser.add_argument("--read-only", action="store_true")
     asked = parser.parse_args()
     end = time.monotonic() + asked.seconds
@@ -45,7 +55,7 @@ def main() -> None:
         line = {"at": at}
         try:
             # PyMySQL takes whole seconds for connecting; a socket timeout below rounds up there.
-            line["server"] = attempt(asked.host, asked.password, asked.limit, not asked.read_only)
+            line["server"] = attempt(asked.host, asked.password, asked.limit, None if asked.read_only else asked.note)
         except (pymysql.Error, OSError) as error:
             line["error"] = str(error)
         line["took"] = time.monotonic() - began

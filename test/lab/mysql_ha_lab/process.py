@@ -31,7 +31,7 @@ def with_word(word: str) -> list[int]:
 def in_namespace(name: str) -> list[int]:
     """The processes that live in a named network namespace."""
     try:
-        wanted = os.stat(f"/run/netns/{name}").st_ino
+        wanted = Path(f"/run/netns/{name}").stat().st_ino
     except OSError:
         return []
     return [pid for pid in pids() if _namespace_of(pid) == wanted]
@@ -39,7 +39,7 @@ def in_namespace(name: str) -> list[int]:
 
 def _namespace_of(pid: int) -> int | None:
     try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
     except OSError:
         return None
 

@@ -69,8 +69,12 @@ def set_up(lab: Lab, pillar: Path) -> None:
     copy_formula(lab)
     set_pillar(lab, pillar.read_text())
     with step("accept the keys of " + ", ".join(lab.plan.hosts)):
-        wait_for("the Salt master", lambda: lab.run("master", ["salt-key", "--out=json"], check=False).returncode == 0,
-                 120, 1)
+        wait_for(
+            "the Salt master",
+            lambda: lab.run("master", ["salt-key", "--out=json"], check=False).returncode == 0,
+            120,
+            1,
+        )
         for host in lab.plan.hosts:
             accept_key(lab, host)
         wait_for("every minion to answer", lambda: not silent_minions(lab), 300, 1)
@@ -129,16 +133,21 @@ def silent_minions(lab: Lab) -> set[str]:
 
 def call(lab: Lab, target: str, *words: str, timeout: int = 600) -> dict[str, Any]:
     """A module function on some minions, as data by host."""
-    done = lab.run("master", ["salt", "--out=json", "--static", "-t", str(timeout), target, *words], check=False,
-                   timeout=timeout + 60)
+    done = lab.run(
+        "master",
+        ["salt", "--out=json", "--static", "-t", str(timeout), target, *words],
+        check=False,
+        timeout=timeout + 60,
+    )
     try:
         return json.loads(done.stdout)
     except ValueError:
         raise LabError(f"salt '{target}' {' '.join(words)}: {(done.stdout + done.stderr)[-2000:]}") from None
 
 
-def apply(lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha",
-          report: bool = True) -> dict[str, HostResult]:
+def apply(
+    lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha", report: bool = True
+) -> dict[str, HostResult]:
     """``salt TARGET state.apply mysql_ha ARGUMENTS``; results by host, told as each host finishes."""
     # queue: a run that was started by a killed command still goes on; this one then waits for it.
     words = ["env", "PYTHONUNBUFFERED=1", "salt", "--out=json", "--out-indent=-1", "-t", str(APPLY_SECONDS), target,
@@ -200,10 +209,19 @@ def _result(host: str, answer: Any) -> HostResult:
     for tag, state in answer.items():
         if not isinstance(state, dict):
             return HostResult(host, [], f"{tag}: {state}")
-        states.append({"id": state.get("__id__", tag), "function": _function(tag), "result": state.get("result"),
-                       "changes": state.get("changes") or {}, "comment": state.get("comment", ""),
-                       "name": state.get("name", ""), "duration": state.get("duration"),
-                       "order": state.get("__run_num__", 0), "sls": state.get("__sls__", "")})
+        states.append(
+            {
+                "id": state.get("__id__", tag),
+                "function": _function(tag),
+                "result": state.get("result"),
+                "changes": state.get("changes") or {},
+                "comment": state.get("comment", ""),
+                "name": state.get("name", ""),
+                "duration": state.get("duration"),
+                "order": state.get("__run_num__", 0),
+                "sls": state.get("__sls__", ""),
+            }
+        )
     return HostResult(host, sorted(states, key=lambda state: state["order"]))
 
 
