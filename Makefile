@@ -31,6 +31,7 @@ lint: venv ## ruff, yamllint, salt-lint, shellcheck
 	@$(PYTHON) -m ruff format --check --diff -q $(OURS)
 	@$(PYTHON) -m yamllint --strict $(YAML)
 	@find mysql_ha -name '*.sls' -o -name '*.jinja' | xargs $(VENV)/bin/salt-lint -c .salt-lint
+	@$(VENV)/bin/shellcheck .ci/run test/lab/lab test/make-venv test/salt-3006
 
 unit: venv ## fast tests of single modules
 	@$(PYTEST) test/unit

@@ -1,13 +1,25 @@
 # IPVS in the kernel, now and after every boot, and how it treats connections whose server is gone.
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
+
 include:
   - mysql_ha.sync
+
+mysql_ha-director-kernel-pkg-installed:
+  pkg.installed:
+    - pkgs: {{ yaml(settings.os.kernel.packages) }}
+    - require:
+      - sls: mysql_ha.sync
 
 mysql_ha-director-kernel-kmod-present:
   kmod.present:
     - name: ip_vs
     - persist: true
+    # Salt's kmod raises where there is no lsmod: in test mode, before the package above is there.
+    - onlyif:
+      - fun: cmd.which
+        cmd: lsmod
     - require:
-      - sls: mysql_ha.sync
+      - pkg: mysql_ha-director-kernel-pkg-installed
 
 # Without these a client whose database left the table hangs until its own timeout instead of being told.
 {%- for key in ['expire_nodest_conn', 'expire_quiescent_template'] %}

@@ -1,8 +1,14 @@
 # A database takes packets for the VIPs (DR), yet never answers ARP for them.
-{%- from 'mysql_ha/map.jinja' import settings with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.sync
+
+mysql_ha-realserver-init-pkg-installed:
+  pkg.installed:
+    - pkgs: {{ yaml(settings.os.realserver.packages) }}
+    - require:
+      - sls: mysql_ha.sync
 
 # Before any VIP: a single answer from here would draw clients past the directors.
 {%- for key, value in {'arp_ignore': 1, 'arp_announce': 2}.items() %}
@@ -12,7 +18,7 @@ mysql_ha-realserver-init-sysctl-present-{{ key }}:
     - name: net.ipv4.conf.all.{{ key }}
     - value: {{ value }}
     - require:
-      - sls: mysql_ha.sync
+      - pkg: mysql_ha-realserver-init-pkg-installed
     - require_in:
       - file: mysql_ha-realserver-init-file-managed
 {%- endfor %}

@@ -1,42 +1,13 @@
 """Functional tests: this tree in Salt's own loaders, no daemon, nothing mocked."""
 
-import logging
-import shutil
-from pathlib import Path
-
 import pytest
-import yaml
 from saltfactories.utils.functional import Loaders
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLE = yaml.safe_load((REPOSITORY / "pillar.example").read_text())
-
-
-def pytest_unconfigure():
-    # Salt flushes its early log lines at exit, when pytest has closed the stream that they go to.
-    logging.raiseExceptions = False
+from salt_fixtures import file_root, pytest_unconfigure, salt_factories_config  # noqa: F401
 
 
 @pytest.fixture(scope="session")
-def salt_factories_config(tmp_path_factory):
-    return {
-        "code_dir": str(REPOSITORY),
-        "root_dir": str(tmp_path_factory.mktemp("salt")),
-        "inject_sitecustomize": False,
-    }
-
-
-@pytest.fixture(scope="session")
-def file_root(tmp_path_factory):
-    """What a master would serve of this tree; the tree itself holds virtual environments, too many files to list."""
-    root = tmp_path_factory.mktemp("root")
-    for part in ("mysql_ha", "_modules", "_states", "_utils"):
-        shutil.copytree(REPOSITORY / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-    return root
-
-
-@pytest.fixture(scope="session")
-def minion_options(salt_factories, file_root):
+def minion_options(salt_factories, file_root):  # noqa: F811
     """``minion_options("lvs1")``: a masterless minion of that name with this tree as its file root."""
 
     def make(name):

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from conftest import REPOSITORY
+from salt_fixtures import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "_modules").glob("*.py"))
 STATES = sorted((REPOSITORY / "_states").glob("*.py"))

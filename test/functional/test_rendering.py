@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from conftest import EXAMPLE, REPOSITORY
+from salt_fixtures import EXAMPLE, REPOSITORY
 
 NAMES = sorted(
     ".".join(("mysql_ha", *path.relative_to(REPOSITORY / "mysql_ha").with_suffix("").parts)).removesuffix(".init")

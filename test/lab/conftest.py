@@ -80,6 +80,7 @@ def lab() -> Lab:
 @pytest.fixture(scope="session")
 def first_runs(lab: Lab) -> FirstRuns:
     """The formula's first contact with the hosts, all the way to a running cluster."""
+    test_mode = salt.apply(lab, "test=True")
     wrong = {}
     for name, (pillar, _) in WRONG_PILLARS.items():
         salt.set_pillar(lab, as_yaml(pillar))
@@ -87,7 +88,7 @@ def first_runs(lab: Lab) -> FirstRuns:
     salt.set_pillar(lab, (REPOSITORY / "pillar.example").read_text())
     return FirstRuns(
         wrong=wrong,
-        test_mode=salt.apply(lab, "test=True"),
+        test_mode=test_mode,
         real=salt.apply(lab),
         second=salt.apply(lab),
         second_test_mode=salt.apply(lab, "test=True"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from conftest import WRONG_PILLARS, FirstRuns
@@ -82,25 +86,48 @@ def test_states_tell_where_they_live(first_runs: FirstRuns) -> None:
             assert state["id"].startswith("mysql_ha-" + state["sls"].removeprefix("mysql_ha.").replace(".", "-"))
 
 
-def test_masterless_bare_and_again(cluster: Lab) -> None:
+@contextmanager
+def upgraded(root: Path) -> Iterator[Callable[[str], None]]:
+    """``upgrade("once")`` puts rules that find just that wrong into a formula's _utils; the old ones return."""
+    rules = root / "_utils/mysql_ha_pillar.py"
+    original = rules.read_text()
+
+    def upgrade(sentence: str) -> None:
+        rules.write_text(original + f"\n\ndef errors(pillar, minion_id=None):\n    return ['upgraded {sentence}']\n")
+
+    try:
+        yield upgrade
+    finally:
+        rules.write_text(original)
+
+
+def test_masterless_bare_and_upgraded(cluster: Lab) -> None:
     """The same on a minion that never met a master: `salt-call --local`, test mode first, then twice for real."""
     root = cluster.plan.host("client").root
-    salt._mirror(cluster.plan.host("master").root / "srv/formula", root / "srv/formula")
-    salt._mirror(cluster.plan.host("master").root / "srv/pillar", root / "srv/pillar")
-    words = ["salt-call", "--local", "--out=json", "--file-root=/srv/formula", "--pillar-root=/srv/pillar",
-             "--cachedir=/var/tmp/masterless", "--id=mysql9", "state.apply", "mysql_ha"]  # fmt: skip
+    for folder in ("srv/formula", "srv/pillar"):
+        salt.mirror(cluster.plan.host("master").root / folder, root / folder)
+
+    def apply(name: str, *arguments: str) -> str:
+        words = ["salt-call", "--local", "--out=json", "--file-root=/srv/formula", "--pillar-root=/srv/pillar",
+                 "--cachedir=/var/tmp/masterless", f"--id={name}", "state.apply", "mysql_ha"]  # fmt: skip
+        return cluster.run("client", [*words, *arguments], check=False).stdout
+
     for arguments in (["test=True"], [], []):
-        done = cluster.run("client", [*words, *arguments])
-        assert '"result": true' in done.stdout
-        assert "nothing to do on mysql9" in done.stdout
-        assert '"result": false' not in done.stdout
-    # And a role, in test mode, from the same bare cache: our states are found and predict.
-    done = cluster.run("client", [*[word.replace("mysql9", "mysql1") for word in words], "test=True"], check=False)
-    assert "Would be set up once the server runs" in done.stdout
-    assert '"result": false' not in done.stdout
+        said = apply("mysql9", *arguments)
+        assert "nothing to do on mysql9" in said
+        assert '"result": false' not in said
+    # And a role, in test mode, from the same cache: our states are found and predict.
+    said = apply("mysql1", "test=True")
+    assert "Would be set up once the server runs" in said
+    assert '"result": false' not in said
+    with upgraded(root / "srv/formula") as upgrade:
+        for arguments, sentence in ((["test=True"], "once"), ([], "twice")):
+            upgrade(sentence)
+            assert f"upgraded {sentence}" in apply("mysql9", *arguments)
+    assert "brought up to date: utils.mysql_ha_pillar" in apply("mysql9")
 
 
-def test_salt_ssh(cluster: Lab) -> None:
+def test_salt_ssh_bare_and_upgraded(cluster: Lab) -> None:
     """The same on a host that has no minion's files of ours at all: salt-ssh brings everything along."""
     root = cluster.plan.host("master").root
     (root / "root/.ssh").mkdir(parents=True, exist_ok=True)
@@ -110,27 +137,34 @@ def test_salt_ssh(cluster: Lab) -> None:
     roster = "".join(f"{host}: {{host: {cluster.plan.host(host).address}, user: root, priv: /root/.ssh/lab}}\n"
                      for host in ("client", "mysql2"))  # fmt: skip
     (root / "etc/salt/roster").write_text(roster)
-    words = ["salt-ssh", "-i", "--out=json", "--static", "--state-output=full"]
+
+    def apply(*arguments: str) -> str:
+        words = ["salt-ssh", "-i", "--out=json", "--static", "--state-output=full", "client,mysql2", "-L",
+                 "state.apply", "mysql_ha"]  # fmt: skip
+        done = cluster.run("master", [*words, *arguments], check=False)
+        return done.stdout + done.stderr
+
     # mysql2 is set up already, so even the real run changes nothing there.
     for arguments in (["test=True"], []):
-        done = cluster.run(
-            "master", [*words, "client,mysql2", "-L", "state.apply", "mysql_ha", *arguments], check=False
-        )
-        assert '"result": false' not in done.stdout, done.stdout
-        assert "nothing to do on client" in done.stdout, done.stdout + done.stderr
-        assert "The replication from mysql1 runs." in done.stdout
+        said = apply(*arguments)
+        assert '"result": false' not in said, said
+        assert "nothing to do on client" in said, said
+        assert "The replication from mysql1 runs." in said
+    with upgraded(root / "srv/formula") as upgrade:
+        for arguments, sentence in ((["test=True"], "once"), ([], "twice")):
+            upgrade(sentence)
+            assert apply(*arguments).count(f"upgraded {sentence}") == 2
+    assert "The replication from mysql1 runs." in apply()
 
 
 def test_an_upgrade_takes_effect_without_a_minion_restart(cluster: Lab) -> None:
     """New _utils are used by the very run that brings them, in test mode and for real."""
-    rules = cluster.plan.host("master").root / "srv/formula/_utils/mysql_ha_pillar.py"
-    original = rules.read_text()
-    for arguments, sentence in ((["test=True"], "upgraded once"), ([], "upgraded twice")):
-        rules.write_text(original + f"\n\ndef errors(pillar, minion_id=None):\n    return ['{sentence}']\n")
-        result = salt.apply(cluster, *arguments, target="mysql1")["mysql1"]
-        assert [state["id"] for state in result.failed][0] == "mysql_ha-sync-mysql_ha-pillar_valid"
-        assert sentence in result.failed[0]["comment"]
-    rules.write_text(original)
+    with upgraded(cluster.plan.host("master").root / "srv/formula") as upgrade:
+        for arguments, sentence in ((["test=True"], "once"), ([], "twice")):
+            upgrade(sentence)
+            result = salt.apply(cluster, *arguments, target="mysql1")["mysql1"]
+            assert [state["id"] for state in result.failed][0] == "mysql_ha-sync-mysql_ha-pillar_valid"
+            assert f"upgraded {sentence}" in result.failed[0]["comment"]
     result = salt.apply(cluster, target="mysql1")["mysql1"]
     assert result.ok
     assert any("brought up to date: utils.mysql_ha_pillar" in state["name"] for state in result.states)

@@ -91,7 +91,7 @@ def ensure_layers(mirror_uri: str | None, with_kernel: bool) -> Layers:
         _clear_workspaces()
         found = mirror_uri or mirror()
         base = _layer("base", [SUITE, BASE_PACKAGES, UNWANTED_UNITS], "Debian base system", _make_base, found)
-        salt = _layer("salt", [base.name, SALT, BUILD_PACKAGES], f"Salt {SALT}", _make_salt, found, base)
+        salt = _layer("salt", [base.name, SALT, BUILD_PACKAGES, "zip"], f"Salt {SALT}", _make_salt, found, base)
         packages = _layer("packages", [base.name, FORMULA_PACKAGES], "package repository", _make_packages, found, base)
         sources = _layer("sources", [SOURCES], "tarballs", _make_sources, found, base)
         kernel = None
@@ -146,6 +146,10 @@ def _make_salt(place: Path, mirror_uri: str, base: Path) -> None:
         _chroot(root, "/opt/salt/bin/pip", "install", "-q", "--no-cache-dir", f"salt=={SALT}", "pymysql")
         (place / "opt").mkdir(parents=True)
         run(["cp", "-a", root / "opt/salt", place / "opt/salt"])
+    for library in (base / "usr/lib").glob("python3.[0-9]*"):
+        # On Python's path by default. While it is missing, two threads of a starting master can stumble over it, and
+        # one of its workers then refuses every request for good (saltstack/salt issues 61734, 61808).
+        (place / "usr/lib" / f"{library.name.replace('.', '')}.zip").mkdir(parents=True)
 
 
 def _make_packages(place: Path, mirror_uri: str, base: Path) -> None:

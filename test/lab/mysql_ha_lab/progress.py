@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 START = time.monotonic()
+CLEAR_LINE = "\r\033[K"
 
 
 def say(text: str) -> None:
-    """One line, with the time since the start."""
-    print(f"[{time.monotonic() - START:6.1f} s] {text}", flush=True)
+    """One line that stays, with the time since the start."""
+    print(f"{CLEAR_LINE if sys.stdout.isatty() else ''}{_timed(text)}", flush=True)
+
+
+def say_meanwhile(text: str) -> None:
+    """What is going on right now: on a terminal the next line takes its place."""
+    if sys.stdout.isatty():
+        print(f"{CLEAR_LINE}{_timed(text)[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+    else:
+        say(text)
 
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
     """Announce a step, and say how long it took once it is done."""
-    say(f"{text} ...")
+    say_meanwhile(f"{text} ...")
     began = time.monotonic()
     try:
         yield
@@ -30,3 +40,7 @@ def step(text: str) -> Iterator[None]:
 
 def warn(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _timed(text: str) -> str:
+    return f"[{time.monotonic() - START:6.1f} s] {text}"

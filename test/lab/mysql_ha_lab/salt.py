@@ -7,6 +7,7 @@ import json
 import queue
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +19,12 @@ from .command import wait_for
 from .identity import write
 from .lab import Lab
 from .plan import REPOSITORY, LabError
-from .progress import say, step
+from .progress import say, say_meanwhile, step
 
 FORMULA_PARTS = ["FORMULA", "mysql_ha", "_modules", "_states", "_utils", "_beacons", "_runners", "_output"]
 PILLAR_TOP = "base:\n  '*':\n    - mysql_ha\n"
 APPLY_SECONDS = 2400
-SILENCE_SECONDS = 30
+SILENCE_SECONDS = 5 if sys.stdout.isatty() else 60
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,7 @@ def set_up(lab: Lab, pillar: Path) -> None:
 def copy_formula(lab: Lab, source: Path = REPOSITORY) -> None:
     """Make the master's copy of the formula equal to the one in ``source``."""
     root = lab.plan.host("master").root
-    target = root / "srv/formula"
-    for part in FORMULA_PARTS:
-        _mirror(source / part, target / part)
+    copy_tree(source, root / "srv/formula")
     for tarball in (lab.plan.directory / "sources").glob("*.tar.*"):
         place = root / "srv/lab/mysql_ha/sources" / tarball.name
         if not place.exists():
@@ -93,7 +92,14 @@ def copy_formula(lab: Lab, source: Path = REPOSITORY) -> None:
             shutil.copy(tarball, place)
 
 
-def _mirror(source: Path, target: Path) -> None:
+def copy_tree(source: Path, target: Path) -> None:
+    """Make ``target`` hold what a master serves of a tree of this formula, and nothing that was there before."""
+    for part in FORMULA_PARTS:
+        mirror(source / part, target / part)
+
+
+def mirror(source: Path, target: Path) -> None:
+    """Make a folder, or a file, equal to another one."""
     if target.is_dir():
         shutil.rmtree(target)
     if source.is_dir():
@@ -198,7 +204,7 @@ def _answers(run: subprocess.Popen[str], on_silence: Callable[[], object]) -> It
 
 def _say_waiting(lab: Lab, target: str, results: dict[str, HostResult]) -> None:
     waiting = [host for host in lab.plan.hosts if host not in results and fnmatch.fnmatch(host, target)]
-    say(f"still at work: {', '.join(waiting)}")
+    say_meanwhile(f"still at work: {', '.join(waiting)}")
 
 
 def _result(host: str, answer: Any) -> HostResult:
