@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mysql_ha_lab import lan, process, salt
+from mysql_ha_lab import cgroup, lan, process, salt
 from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import LabError
@@ -35,7 +35,8 @@ def remains(name: str) -> list[str]:
     namespaces = [one for one in lan.namespaces() if one.startswith(f"mha-{name}-")]
     processes = [str(words) for words in map(process.words, process.pids())
                  if any(f"mha-{name}-" in word for word in words)]  # fmt: skip
-    return mounts + namespaces + processes
+    groups = [str(place) for machine in Lab(name).plan.hosts.values() for place in cgroup.left(machine.machine)]
+    return mounts + namespaces + processes + groups
 
 
 def test_up_killed_in_the_middle_goes_on_and_down_leaves_nothing() -> None:

@@ -5,6 +5,7 @@ prepare.py    what the machine itself needs (packages, root)
 layers.py     the images, made once and kept: base system, Salt, package repository, kernel
 disk.py       a host's disk: an overlay on top of the layers
 lan.py        the network: one bridge in a namespace of its own, nothing leaves it
+cgroup.py     a place of its own for each container in the kernel's control groups
 container.py  hosts that share this machine's kernel (databases, master, client)
 guest.py      hosts with a kernel of their own (directors: this machine's has no IPVS)
 salt.py       keys, the formula's files on the master, state runs and what they said

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 
-from . import process
+from . import cgroup, process
 from .command import CLEAN_ENVIRONMENT
 from .plan import HostPlan, LabError
 
@@ -30,6 +30,7 @@ class Container:
             "--resolv-conf=off", "--timezone=off", "--console=pipe",
             f"--network-namespace-path=/run/netns/{self.plan.namespace}", "-D", str(self.plan.root), "--boot",
         ]  # fmt: skip
+        enter_own_group = cgroup.fresh(self.plan.machine)
         with self.plan.console.open("ab") as console:
             subprocess.Popen(
                 words,
@@ -37,6 +38,7 @@ class Container:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
+                preexec_fn=enter_own_group,
                 env=CLEAN_ENVIRONMENT | NSPAWN_ENVIRONMENT,
             )
 
@@ -75,3 +77,4 @@ class Container:
         leader = self.leader()
         process.kill([leader] if leader else [], self.plan.name)
         process.kill([*self.supervisors(), *self.all_processes()], self.plan.name)
+        cgroup.remove(self.plan.machine)

@@ -66,7 +66,7 @@ pillar_roots:
 worker_threads: 4
 fileserver_list_cache_time: 1
 timeout: 60
-gather_job_timeout: 60
+gather_job_timeout: 10
 """
 
 

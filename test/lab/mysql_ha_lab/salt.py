@@ -129,7 +129,7 @@ def accept_key(lab: Lab, host: str) -> None:
 
 def silent_minions(lab: Lab) -> set[str]:
     """The hosts whose minion does not answer."""
-    said = lab.run("master", ["salt", "--out=json", "--static", "-t", "20", "*", "test.ping"], check=False).stdout
+    said = lab.run("master", ["salt", "--out=json", "--static", "-t", "5", "*", "test.ping"], check=False).stdout
     try:
         answers = json.loads(said)
     except ValueError:
