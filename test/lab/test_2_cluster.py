@@ -134,6 +134,12 @@ def test_the_whole_cluster_comes_back_from_a_power_loss_without_salt(cluster: La
         holder = look.wait_for_holder(cluster)
         assert look.arp_answers(cluster) == {cluster.plan.host(holder).mac}
         assert {line["server"] for line in client.connect(cluster, 4)} == {1, 2}
+        for director in DIRECTORS:
+            for key in ("expire_nodest_conn", "expire_quiescent_template"):
+                assert cluster.run(director, ["sysctl", "-n", f"net.ipv4.vs.{key}"]).stdout.strip() == "1"
+        for database in DATABASES:
+            for key, value in (("arp_ignore", "1"), ("arp_announce", "2")):
+                assert cluster.run(database, ["sysctl", "-n", f"net.ipv4.conf.all.{key}"]).stdout.strip() == value
     finally:
         cluster.run("master", ["systemctl", "start", "salt-master"])
         wait_for("every minion to answer", lambda: not salt.silent_minions(cluster), 300, 1)
