@@ -1,7 +1,8 @@
 """One lab for all of these tests: bare hosts, then the formula's first run, then a running cluster.
 
 Each stage is a fixture that keeps what the run said, so a test can be run alone and still finds the stages
-before it done. MYSQL_HA_LAB_KEEP=1 leaves the lab standing afterwards, for a look.
+before it done. MYSQL_HA_LAB_KEEP=1 leaves the lab standing afterwards, for a look, and MYSQL_HA_LAB_REUSE=1 works on
+such a one: a single test of a running cluster then takes seconds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ WRONG_PILLARS = {
         "mysql_ha:endpoints:write:serves: is 'writer'",
     ),
 }
+REUSE = bool(os.environ.get("MYSQL_HA_LAB_REUSE"))
 Results = dict[str, HostResult]
 
 
@@ -67,13 +69,14 @@ def lab() -> Lab:
         pytest.skip(reason)
     one = Lab(os.environ.get("MYSQL_HA_LAB_NAME", "test"))
     with one.only_me():
-        one.down(purge=True)
+        if not REUSE:
+            one.down(purge=True)
         try:
             one.up()
             salt.set_up(one, REPOSITORY / "pillar.example")
             yield one
         finally:
-            if not os.environ.get("MYSQL_HA_LAB_KEEP"):
+            if not (REUSE or os.environ.get("MYSQL_HA_LAB_KEEP")):
                 one.down(purge=True)
 
 
@@ -96,9 +99,10 @@ def first_runs(lab: Lab) -> FirstRuns:
 
 
 @pytest.fixture(scope="session")
-def cluster(lab: Lab, first_runs: FirstRuns) -> Lab:
+def cluster(lab: Lab, request: pytest.FixtureRequest) -> Lab:
     """A running cluster on pillar.example, with an application's account and table."""
-    failed = [result.error or result.problems() for result in first_runs.real.values() if not result.ok]
+    results = salt.apply(lab) if REUSE else request.getfixturevalue("first_runs").real
+    failed = [result.error or result.problems() for result in results.values() if not result.ok]
     assert not failed, "\n".join(failed)
     client.set_up(lab)
     return lab

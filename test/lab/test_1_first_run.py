@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import WRONG_PILLARS, FirstRuns
 from mysql_ha_lab import client, salt
+from mysql_ha_lab.identity import write
 from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DATABASES, DIRECTORS
 
@@ -106,16 +108,27 @@ def test_masterless_bare_and_upgraded(cluster: Lab) -> None:
     root = cluster.plan.host("client").root
     for folder in ("srv/formula", "srv/pillar"):
         salt.mirror(cluster.plan.host("master").root / folder, root / folder)
+    # Another cachedir alone would leave Salt with the modules of the host's real minion.
+    options = {
+        "file_client": "local",
+        "file_roots": {"base": ["/srv/formula"]},
+        "pillar_roots": {"base": ["/srv/pillar"]},
+        "cachedir": "/var/lib/masterless",
+        "extension_modules": "/var/lib/masterless/extmods",
+        "pki_dir": "/var/lib/masterless/pki",
+    }
+    write(root / "etc/masterless/minion", yaml.safe_dump(options))
 
     def apply(name: str, *arguments: str) -> str:
-        words = ["salt-call", "--local", "--out=json", "--file-root=/srv/formula", "--pillar-root=/srv/pillar",
-                 "--cachedir=/var/tmp/masterless", f"--id={name}", "state.apply", "mysql_ha"]  # fmt: skip
+        words = ["salt-call", "--local", "--config-dir=/etc/masterless", "--out=json", f"--id={name}", "state.apply",
+                 "mysql_ha"]  # fmt: skip
         return cluster.run("client", [*words, *arguments], check=False).stdout
 
     for arguments in (["test=True"], [], []):
         said = apply("mysql9", *arguments)
         assert "nothing to do on mysql9" in said
         assert '"result": false' not in said
+        assert ("brought up to date" in said) == (arguments == ["test=True"])
     # And a role, in test mode, from the same cache: our states are found and predict.
     said = apply("mysql1", "test=True")
     assert "Would be set up once the server runs" in said
