@@ -118,6 +118,7 @@ def test_masterless_bare_and_upgraded(cluster: Lab) -> None:
         "pki_dir": "/var/lib/masterless/pki",
     }
     write(root / "etc/masterless/minion", yaml.safe_dump(options))
+    cluster.run("client", ["rm", "-rf", options["cachedir"]])
 
     def apply(name: str, *arguments: str) -> str:
         words = ["salt-call", "--local", "--config-dir=/etc/masterless", "--out=json", f"--id={name}", "state.apply",
