@@ -3,7 +3,7 @@
 import yaml
 from salt.exceptions import CommandExecutionError
 
-from conftest import REPOSITORY
+from salt_fixtures import REPOSITORY
 
 EXAMPLE = yaml.safe_load((REPOSITORY / "pillar.example").read_text())
 
