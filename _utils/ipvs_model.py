@@ -1,224 +1,246 @@
 """
-What stands in the kernel's IPVS table: virtual services and their real servers, in the field's words.
-Knows nothing of Salt.
+What stands in the kernel's IPVS table, and the field's words for it. Knows nothing of Salt or of netlink.
+
+A table maps the key of each virtual service to an ``Entry``: what the service is set to and its real servers. Values
+are kept as the kernel has them (numbers, packed addresses), so that tables of any size compare quickly; ``as_dict``
+and ``name`` put them into words. Numbers and names: uapi/linux/ip_vs.h, ipvsadm(8).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import socket
-import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-import ipvs_netlink
-from ipvs_netlink import NetlinkError
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 FAMILIES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
-# uapi/linux/ip_vs.h, IP_VS_CONN_F_*; in the words of ipvsadm and keepalived.
-METHODS = {0: "nat", 1: "local", 2: "tunnel", 3: "dr", 4: "bypass"}
+ADDRESS_SIZE = {socket.AF_INET: 4, socket.AF_INET6: 16}
+FAMILY_OF_SIZE = {size: family for family, size in ADDRESS_SIZE.items()}
+NO_PORT = 0
+
+# IP_VS_CONN_F_*: how packets reach a real server
+NAT, LOCAL, TUNNEL, DR, BYPASS = 0, 1, 2, 3, 4
+METHODS = {NAT: "nat", LOCAL: "local", TUNNEL: "tunnel", DR: "dr", BYPASS: "bypass"}
 METHOD_MASK = 0x7
-TUNNELS = {0: "ipip", 1: "gue", 2: "gre"}
-TUNNEL_FLAGS = {1: "csum", 2: "remcsum"}
-# uapi/linux/ip_vs.h, IP_VS_SVC_F_*
+IPIP, GUE, GRE = 0, 1, 2
+TUNNELS = {IPIP: "ipip", GUE: "gue", GRE: "gre"}
+CSUM, REMCSUM = 1, 2
+TUNNEL_FLAGS = {CSUM: "csum", REMCSUM: "remcsum"}
+
+# IP_VS_SVC_F_*; HASHED (2) is the kernel's own affair
 PERSISTENT, ONE_PACKET = 0x1, 0x4
+SETTABLE_FLAGS = 0x3D
 SCHEDULER_FLAGS = {0x8: "flag-1", 0x10: "flag-2", 0x20: "flag-3"}
 NAMED_SCHEDULER_FLAGS = {
     "sh": {0x8: "sh-fallback", 0x10: "sh-port"},
     "mh": {0x8: "mh-fallback", 0x10: "mh-port"},
 }
-READ_TRIES = 5
+WHOLE_IPV4 = 0xFFFFFFFF
+WHOLE_IPV6 = 128
+
+Words = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Persistence:
-    """Later connections of one client go to the same server. ``timeout`` in seconds."""
+class ServiceKey(NamedTuple):
+    """What names a virtual service: protocol, address and port, or a firewall mark (then the others are empty)."""
 
-    timeout: int
-    prefix: int
-    engine: str
-
-
-@dataclass(frozen=True)
-class Server:
-    """A real server, and how many connections it has right now."""
-
-    address: Address
+    family: int
+    protocol: int
+    address: bytes
     port: int
-    method: str
-    weight: int
-    upper_threshold: int
-    lower_threshold: int
-    active: int
-    inactive: int
-    persistent: int
-    tunnel: str
-    tunnel_port: int
-    tunnel_flags: tuple[str, ...]
+    fwmark: int
+
+    @property
+    def name(self) -> str:
+        """'tcp 192.168.1.100:3306', 'tcp [2001:db8::1]:3306' or 'fwmark 5 ipv6'."""
+        if self.fwmark:
+            return f"fwmark {self.fwmark} {FAMILIES[self.family]}"
+        return f"{PROTOCOLS.get(self.protocol, self.protocol)} {endpoint(self.address, self.port)}"
+
+    @property
+    def protocol_name(self) -> str:
+        return "fwmark" if self.fwmark else PROTOCOLS.get(self.protocol, str(self.protocol))
+
+
+class ServerKey(NamedTuple):
+    """What names a real server within its service."""
+
+    address: bytes
+    port: int
 
     @property
     def name(self) -> str:
         return endpoint(self.address, self.port)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For people: what is unset is left out."""
-        shown: dict[str, Any] = {
-            "forward": self.method,
-            "weight": self.weight,
-            "active_connections": self.active,
-            "inactive_connections": self.inactive,
-        }
-        optional = {
-            "persistent_connections": self.persistent,
-            "upper_threshold": self.upper_threshold,
-            "lower_threshold": self.lower_threshold,
-        }
-        shown.update({key: value for key, value in optional.items() if value})
-        if self.method == "tunnel":
-            shown["tunnel"] = self.tunnel
-            if self.tunnel_port:
-                shown["tunnel_port"] = self.tunnel_port
-            if self.tunnel_flags:
-                shown["tunnel_flags"] = list(self.tunnel_flags)
-        return shown
+    @property
+    def family(self) -> int:
+        return FAMILY_OF_SIZE[len(self.address)]
 
 
-@dataclass(frozen=True)
-class Service:
-    """A virtual service with its real servers; named by protocol, address and port, or by fwmark and family."""
+class Service(NamedTuple):
+    """What a virtual service is set to. ``timeout`` (seconds) and ``netmask`` matter only with PERSISTENT in ``flags``.
 
-    protocol: str
-    family: str
-    address: Address | None
-    port: int | None
-    fwmark: int | None
+    ``netmask`` is a mask of 32 bits for IPv4 and a prefix length for IPv6, as in the kernel.
+    """
+
     scheduler: str
-    scheduler_flags: tuple[str, ...]
-    one_packet: bool
-    persistence: Persistence | None
-    servers: tuple[Server, ...] = ()
+    flags: int
+    timeout: int
+    netmask: int
+    engine: str
+
+    def as_dict(self, family: int) -> Words:
+        """In words; what is at its default (but the scheduler) is left out."""
+        words: Words = {"scheduler": self.scheduler}
+        names = scheduler_flag_names(self.scheduler)
+        flags = [name for bit, name in names.items() if self.flags & bit]
+        if flags:
+            words["scheduler_flags"] = flags
+        if self.flags & ONE_PACKET:
+            words["one_packet"] = True
+        if self.flags & PERSISTENT:
+            words["persistence_timeout"] = self.timeout
+            if self.netmask != whole_netmask(family):
+                words["persistence_netmask"] = netmask_words(family, self.netmask)
+        if self.engine:
+            words["persistence_engine"] = self.engine
+        return words
+
+
+class Server(NamedTuple):
+    """What a real server is set to."""
+
+    method: int
+    weight: int
+    upper_threshold: int
+    lower_threshold: int
+    tunnel: int
+    tunnel_port: int
+    tunnel_flags: int
+
+    def as_dict(self) -> Words:
+        """In words; what is at its default (but method and weight) is left out."""
+        words: Words = {"forward": METHODS.get(self.method, str(self.method)), "weight": self.weight}
+        if self.upper_threshold:
+            words["upper_threshold"] = self.upper_threshold
+        if self.lower_threshold:
+            words["lower_threshold"] = self.lower_threshold
+        if self.method == TUNNEL:
+            words["tunnel"] = TUNNELS.get(self.tunnel, str(self.tunnel))
+            if self.tunnel_port:
+                words["tunnel_port"] = self.tunnel_port
+            flags = [name for bit, name in TUNNEL_FLAGS.items() if self.tunnel_flags & bit]
+            if flags:
+                words["tunnel_flags"] = flags
+        return words
+
+
+class Connections(NamedTuple):
+    """How many connections a real server has right now. DR and tunnels see a connection's end late (FIN timeout)."""
+
+    active: int
+    inactive: int
+    persistent: int
 
     @property
-    def name(self) -> str:
-        """'tcp 192.168.1.100:3306', 'tcp [2001:db8::1]:3306' or 'fwmark 5 ipv6'."""
-        if self.address is None or self.port is None:
-            return f"fwmark {self.fwmark} {self.family}"
-        return f"{self.protocol} {endpoint(self.address, self.port)}"
+    def total(self) -> int:
+        return self.active + self.inactive + self.persistent
 
-    def as_dict(self) -> dict[str, Any]:
-        """For people: what is unset is left out."""
-        shown: dict[str, Any] = {"scheduler": self.scheduler}
-        if self.scheduler_flags:
-            shown["scheduler_flags"] = list(self.scheduler_flags)
-        if self.one_packet:
-            shown["one_packet"] = True
-        if self.persistence:
-            shown["persistence_timeout"] = self.persistence.timeout
-            if self.persistence.prefix != (32 if self.family == "ipv4" else 128):
-                shown["persistence_prefix"] = self.persistence.prefix
-            if self.persistence.engine:
-                shown["persistence_engine"] = self.persistence.engine
-        shown["servers"] = {server.name: server.as_dict() for server in self.servers}
-        return shown
+    def as_dict(self) -> Words:
+        words: Words = {"active_connections": self.active, "inactive_connections": self.inactive}
+        if self.persistent:
+            words["persistent_connections"] = self.persistent
+        return words
 
 
-def endpoint(address: Address, port: int) -> str:
+class Entry(NamedTuple):
+    """A virtual service with its real servers."""
+
+    service: Service
+    servers: dict[ServerKey, Server]
+
+
+Table = dict[ServiceKey, Entry]
+ConnectionsTable = dict[tuple[ServiceKey, ServerKey], Connections]
+
+
+class Timeouts(NamedTuple):
+    """For how many seconds the kernel remembers an idle connection."""
+
+    tcp: int
+    tcp_fin: int
+    udp: int
+
+
+class Daemon(NamedTuple):
+    """A synchronisation daemon. ``group`` is packed."""
+
+    state: str
+    interface: str
+    sync_id: int
+    max_length: int
+    group: bytes
+    port: int
+    ttl: int
+
+    def as_dict(self) -> Words:
+        return {
+            "interface": self.interface,
+            "sync_id": self.sync_id,
+            "max_length": self.max_length,
+            "group": address_words(self.group),
+            "port": self.port,
+            "ttl": self.ttl,
+        }
+
+
+def entry_as_dict(
+    key: ServiceKey, entry: Entry, connections: Mapping[tuple[ServiceKey, ServerKey], Connections] | None = None
+) -> Words:
+    """A service with its servers in words; with how many connections they have, if that is given."""
+    words = entry.service.as_dict(key.family)
+    servers = {}
+    for server_key, server in entry.servers.items():
+        shown = server.as_dict()
+        if connections is not None and (now := connections.get((key, server_key))) is not None:
+            shown.update(now.as_dict())
+        servers[server_key.name] = shown
+    words["servers"] = servers
+    return words
+
+
+def table_as_dict(
+    table: Table, connections: Mapping[tuple[ServiceKey, ServerKey], Connections] | None = None
+) -> dict[str, Words]:
+    """A whole table in words, by name."""
+    return {key.name: entry_as_dict(key, entry, connections) for key, entry in sorted(table.items(), key=_by_name)}
+
+
+def _by_name(item: tuple[ServiceKey, Entry]) -> str:
+    return item[0].name
+
+
+def scheduler_flag_names(scheduler: str) -> dict[int, str]:
+    """The words for the three flags of a scheduler."""
+    return SCHEDULER_FLAGS | NAMED_SCHEDULER_FLAGS.get(scheduler, {})
+
+
+def endpoint(address: bytes, port: int) -> str:
     """An address and a port in one string, IPv6 in brackets."""
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    words = address_words(address)
+    return f"[{words}]:{port}" if len(address) == 16 else f"{words}:{port}"
 
 
-def read() -> tuple[Service, ...]:
-    """The whole table of this kernel (and network namespace). Raises NetlinkError.
-
-    A dump from which others delete at the same time misses entries without a word, so the services are
-    read until two readings in a row name the same ones.
-    """
-    with ipvs_netlink.Connection() as connection:
-        before = ipvs_netlink.services(connection)
-        for _ in range(READ_TRIES):
-            table = [(raw, ipvs_netlink.destinations(connection, ipvs_netlink.service_key(raw))) for raw in before]
-            after = ipvs_netlink.services(connection)
-            if _keys(after) == _keys(before):
-                break
-            before = after
-    return tuple(service(raw, servers) for raw, servers in table)
+def address_words(address: bytes) -> str:
+    """A packed address in its usual spelling."""
+    return socket.inet_ntop(FAMILY_OF_SIZE[len(address)], address)
 
 
-def _keys(raws: Iterable[dict[str, Any]]) -> set[bytes]:
-    return {ipvs_netlink.service_key(raw) for raw in raws}
+def whole_netmask(family: int) -> int:
+    """The netmask under which every client is remembered by its own address."""
+    return WHOLE_IPV4 if family == socket.AF_INET else WHOLE_IPV6
 
 
-def service(raw: dict[str, Any], destinations: Iterable[dict[str, Any]] = ()) -> Service:
-    """A service from the kernel's attributes. Raises NetlinkError for attributes that make none."""
-    try:
-        family, flags = raw["family"], raw["flags"]
-        fwmark = raw.get("fwmark")
-        protocol = "fwmark" if fwmark is not None else _named(PROTOCOLS, raw["protocol"])
-        return Service(
-            protocol=protocol,
-            family=_named(FAMILIES, family),
-            address=None if fwmark is not None else address(family, raw["address"]),
-            port=None if fwmark is not None else raw["port"],
-            fwmark=fwmark,
-            scheduler=raw["scheduler"],
-            scheduler_flags=_scheduler_flags(raw["scheduler"], flags),
-            one_packet=bool(flags & ONE_PACKET),
-            persistence=_persistence(raw) if flags & PERSISTENT else None,
-            servers=tuple(server(one, family) for one in destinations),
-        )
-    except KeyError as error:
-        raise NetlinkError(f"the kernel described a service without its {error.args[0]}") from error
-
-
-def server(raw: dict[str, Any], service_family: int) -> Server:
-    """A real server from the kernel's attributes. Kernels before 3.18 leave out its address family."""
-    try:
-        flags = raw.get("tunnel_flags", 0)
-        return Server(
-            address=address(raw.get("family", service_family), raw["address"]),
-            port=raw["port"],
-            method=_named(METHODS, raw["method"] & METHOD_MASK),
-            weight=raw["weight"],
-            upper_threshold=raw["upper_threshold"],
-            lower_threshold=raw["lower_threshold"],
-            active=raw["active"],
-            inactive=raw["inactive"],
-            persistent=raw["persistent"],
-            tunnel=_named(TUNNELS, raw.get("tunnel_type", 0)),
-            tunnel_port=raw.get("tunnel_port", 0),
-            tunnel_flags=tuple(name for bit, name in TUNNEL_FLAGS.items() if flags & bit),
-        )
-    except KeyError as error:
-        raise NetlinkError(f"the kernel described a server without its {error.args[0]}") from error
-
-
-def address(family: int, data: bytes) -> Address:
-    """An address as the kernel sends it: 16 bytes for both families, or 4 for IPv4."""
-    size = 4 if family == socket.AF_INET else 16
-    if family not in FAMILIES or len(data) < size:
-        raise NetlinkError(f"no address of family {family} in {len(data)} bytes")
-    return ipaddress.ip_address(bytes(data[:size]))
-
-
-def _named(names: dict[int, str], number: int) -> str:
-    return names.get(number, str(number))
-
-
-def _scheduler_flags(scheduler: str, flags: int) -> tuple[str, ...]:
-    names = SCHEDULER_FLAGS | NAMED_SCHEDULER_FLAGS.get(scheduler, {})
-    return tuple(name for bit, name in names.items() if flags & bit)
-
-
-def _persistence(raw: dict[str, Any]) -> Persistence:
-    """The netmask is a mask in network order for IPv4, a prefix length in host order for IPv6."""
-    if len(raw["netmask"]) != 4:
-        raise NetlinkError(f"a netmask of {len(raw['netmask'])} bytes")
-    if raw["family"] == socket.AF_INET:
-        prefix = int.from_bytes(raw["netmask"], "big").bit_count()
-    else:
-        (prefix,) = struct.unpack("=I", raw["netmask"])
-    return Persistence(raw["timeout"], prefix, raw.get("engine", ""))
+def netmask_words(family: int, netmask: int) -> str | int:
+    """'255.255.255.0' for IPv4, a prefix length for IPv6."""
+    return socket.inet_ntop(socket.AF_INET, netmask.to_bytes(4, "big")) if family == socket.AF_INET else netmask

@@ -1,9 +1,8 @@
 """
-The kernel's "IPVS" generic netlink family: messages, attributes, transport. Knows nothing of Salt, and of
-IPVS only how its attributes are laid out; what they mean is in ipvs_model.
+Generic netlink: messages, attributes, transport. Knows nothing of Salt, and of IPVS only the family's name; how its
+attributes are laid out is in ipvs_codec.
 
-Layouts: netlink(7), uapi/linux/netlink.h, uapi/linux/genetlink.h, uapi/linux/ip_vs.h. All integers are in
-the host's byte order unless an attribute says otherwise.
+Layouts: netlink(7), uapi/linux/netlink.h, uapi/linux/genetlink.h. All integers are in the host's byte order.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10
@@ -27,9 +27,6 @@ NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLA_TYPE_MASK = 0x3FFF
 
-CMD_NEW_SERVICE, CMD_GET_SERVICE, CMD_NEW_DEST, CMD_GET_DEST = 1, 4, 5, 8
-ATTR_SERVICE, ATTR_DEST = 1, 2
-
 MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 GENERIC = struct.Struct("=BBH")  # command, version, reserved
 ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -38,6 +35,8 @@ ERROR = struct.Struct("=i")
 # The largest dump part is 32 KiB; a smaller buffer loses the rest of a datagram without a word.
 RECEIVE_BYTES = 64 * 1024
 ANSWER_SECONDS = 10.0
+# Each failure is answered by a datagram of its own, and the default receive buffer holds 256 of them.
+BATCH = 200
 
 
 class NetlinkError(Exception):
@@ -85,63 +84,6 @@ def attributes(data: bytes) -> dict[int, bytes]:
         found[number & NLA_TYPE_MASK] = data[place + ATTRIBUTE.size : place + length]
         place += length + (-length % 4)
     return found
-
-
-def _integer(form: str) -> Callable[[bytes], int]:
-    layout = struct.Struct(form)
-
-    def decode(value: bytes) -> int:
-        if len(value) != layout.size:
-            raise NetlinkError(f"broken attribute: {len(value)} bytes where {layout.size} belong")
-        return layout.unpack(value)[0]
-
-    return decode
-
-
-def _text(value: bytes) -> str:
-    return value.split(b"\0", 1)[0].decode("ascii", errors="replace")
-
-
-def _statistics(value: bytes) -> dict[str, int]:
-    return decode(value, STATISTICS)
-
-
-U8, U16, U32, U64, BE16 = (_integer(form) for form in ("=B", "=H", "=I", "=Q", ">H"))
-
-
-def _flags(value: bytes) -> int:
-    if len(value) != 8:
-        raise NetlinkError(f"broken flags: {len(value)} bytes where 8 belong")
-    return struct.unpack("=II", value)[0]
-
-
-Decoder = Callable[[bytes], Any]
-STATISTICS: dict[int, tuple[str, Decoder]] = {
-    1: ("connections", U64), 2: ("packets_in", U64), 3: ("packets_out", U64), 4: ("bytes_in", U64),
-    5: ("bytes_out", U64), 6: ("connections_rate", U64), 7: ("packets_in_rate", U64),
-    8: ("packets_out_rate", U64), 9: ("bytes_in_rate", U64), 10: ("bytes_out_rate", U64),
-}  # fmt: skip
-SERVICE: dict[int, tuple[str, Decoder]] = {
-    1: ("family", U16), 2: ("protocol", U16), 3: ("address", bytes), 4: ("port", BE16), 5: ("fwmark", U32),
-    6: ("scheduler", _text), 7: ("flags", _flags), 8: ("timeout", U32), 9: ("netmask", bytes),
-    11: ("engine", _text), 12: ("statistics", _statistics),
-}  # fmt: skip
-DESTINATION: dict[int, tuple[str, Decoder]] = {
-    1: ("address", bytes), 2: ("port", BE16), 3: ("method", U32), 4: ("weight", U32), 5: ("upper_threshold", U32),
-    6: ("lower_threshold", U32), 7: ("active", U32), 8: ("inactive", U32), 9: ("persistent", U32),
-    11: ("family", U16), 12: ("statistics", _statistics), 13: ("tunnel_type", U8), 14: ("tunnel_port", BE16),
-    15: ("tunnel_flags", U16),
-}  # fmt: skip
-
-
-def decode(data: bytes, table: dict[int, tuple[str, Decoder]]) -> dict[str, Any]:
-    """The attributes that ``table`` knows, by name; others (padding, newer kernels') are passed over."""
-    return {
-        name: decoder(value)
-        for number, value in attributes(data).items()
-        if number in table
-        for name, decoder in [table[number]]
-    }
 
 
 # --- messages ---
@@ -217,21 +159,51 @@ class Connection:
         """Everything that a GET command lists, each entry as its attributes."""
         return list(self._talk(self._family, command, payload, NLM_F_DUMP))
 
+    def ask(self, command: int, payload: bytes = b"") -> list[bytes]:
+        """One command's answer; NetlinkError with the kernel's error number when it refuses."""
+        return list(self._talk(self._family, command, payload, NLM_F_ACK))
+
+    def batch(self, requests: Sequence[tuple[int, bytes]]) -> dict[int, int]:
+        """
+        Many commands in few messages to the kernel, in order; the error numbers of those that were refused, by place.
+
+        The kernel goes on after a refusal. Only the last of each part asks for an acknowledgement: failures are
+        answered anyway.
+        """
+        refused: dict[int, int] = {}
+        for start in range(0, len(requests), BATCH):
+            part = requests[start : start + BATCH]
+            first = self._sequence + 1
+            self._sequence += len(part)
+            last = len(part) - 1
+            data = b"".join(
+                request(self._family, command, payload, NLM_F_ACK if place == last else 0, first + place)
+                for place, (command, payload) in enumerate(part)
+            )
+            self._send(data)
+            for message in self._receive():
+                place = message.sequence - first
+                if message.kind != NLMSG_ERROR or not 0 <= place <= last:
+                    continue
+                number = error_number(message.payload)
+                if number:
+                    refused[start + place] = number
+                if place == last:
+                    break
+        return refused
+
     def _resolve(self) -> int:
         name = attribute(CTRL_ATTR_FAMILY_NAME, self._family_name.encode() + b"\0")
         for reply in self._talk(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, name, NLM_F_ACK):
             found = attributes(reply)
             if CTRL_ATTR_FAMILY_ID in found:
-                return U16(found[CTRL_ATTR_FAMILY_ID])
+                return int.from_bytes(found[CTRL_ATTR_FAMILY_ID], sys.byteorder)
         raise NetlinkError(f"the kernel did not say which number the family {self._family_name} has")
 
     def _talk(self, kind: int, command: int, payload: bytes, flags: int) -> Iterator[bytes]:
         """Send one request and yield its replies, up to the end of the dump or the acknowledgement."""
         self._sequence += 1
-        try:
-            self._socket.send(request(kind, command, payload, flags, self._sequence))
-        except OSError as error:
-            raise NetlinkError(f"the kernel took no request: {error}", error.errno or 0) from error
+        self._send(request(kind, command, payload, flags, self._sequence))
         for message in self._receive():
             if message.sequence != self._sequence or message.kind == NLMSG_NOOP:
                 continue
@@ -246,6 +218,12 @@ class Connection:
                 return
             yield generic_payload(message.payload)
 
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise NetlinkError(f"the kernel took no request: {error}", error.errno or 0) from error
+
     def _receive(self) -> Iterator[Message]:
         while True:
             try:
@@ -257,34 +235,3 @@ class Connection:
             if flags & socket.MSG_TRUNC:
                 raise NetlinkError(f"an answer of the kernel was larger than {RECEIVE_BYTES} bytes")
             yield from messages(bytes(self._buffer[:size]))
-
-
-def services(connection: Connection) -> list[dict[str, Any]]:
-    """The attributes of every virtual service."""
-    return [decode(_nest(reply, ATTR_SERVICE), SERVICE) for reply in connection.dump(CMD_GET_SERVICE)]
-
-
-def destinations(connection: Connection, key: bytes) -> list[dict[str, Any]]:
-    """The attributes of every real server of the service with this key (see ``service_key``)."""
-    replies: Iterable[bytes] = connection.dump(CMD_GET_DEST, attribute(ATTR_SERVICE, key))
-    return [decode(_nest(reply, ATTR_DEST), DESTINATION) for reply in replies]
-
-
-def service_key(service: dict[str, Any]) -> bytes:
-    """The attributes that name a service: family and fwmark, or family, protocol, address and port."""
-    key = attribute(1, struct.pack("=H", service["family"]))
-    if "fwmark" in service:
-        return key + attribute(5, struct.pack("=I", service["fwmark"]))
-    return (
-        key
-        + attribute(2, struct.pack("=H", service["protocol"]))
-        + attribute(3, service["address"])
-        + attribute(4, struct.pack(">H", service["port"]))
-    )
-
-
-def _nest(reply: bytes, number: int) -> bytes:
-    found = attributes(reply)
-    if number not in found:
-        raise NetlinkError(f"an answer of the kernel lacks attribute {number}")
-    return found[number]

@@ -1,4 +1,4 @@
-"""The codec against bytes laid out by hand, and the transport against this machine's own kernel."""
+"""Generic netlink: messages and attributes from any bytes, and the transport against this machine's own kernel."""
 
 import errno
 import struct
@@ -9,42 +9,6 @@ from hypothesis import strategies as st
 
 import ipvs_netlink as nl
 
-# The service tcp 192.168.1.100:3306, wrr, as uapi/linux/ip_vs.h lays it out (little-endian machine).
-SERVICE = (
-    b"\x06\x00\x01\x00" + struct.pack("=H", 2) + b"\0\0"  # AF
-    b"\x06\x00\x02\x00" + struct.pack("=H", 6) + b"\0\0"  # PROTOCOL
-    b"\x14\x00\x03\x00" + bytes([192, 168, 1, 100]) + bytes(12)  # ADDR, 16 bytes
-    + b"\x06\x00\x04\x00" + bytes([0x0C, 0xEA]) + b"\0\0"  # PORT, network order
-    b"\x08\x00\x06\x00" + b"wrr\0"  # SCHED_NAME
-    b"\x0c\x00\x07\x00" + struct.pack("=II", 2, 0xFFFFFFFF)  # FLAGS, mask
-    + b"\x08\x00\x08\x00" + struct.pack("=I", 0)  # TIMEOUT
-    + b"\x08\x00\x09\x00" + b"\xff\xff\xff\xff"  # NETMASK
-)  # fmt: skip
-
-
-def test_a_service_is_decoded() -> None:
-    assert nl.decode(SERVICE, nl.SERVICE) == {
-        "family": 2, "protocol": 6, "address": bytes([192, 168, 1, 100]) + bytes(12), "port": 3306,
-        "scheduler": "wrr", "flags": 2, "timeout": 0, "netmask": b"\xff\xff\xff\xff",
-    }  # fmt: skip
-
-
-def test_unknown_attributes_are_passed_over() -> None:
-    assert nl.decode(SERVICE + nl.attribute(99, b"new"), nl.SERVICE) == nl.decode(SERVICE, nl.SERVICE)
-
-
-def test_statistics_have_64_bits_and_may_be_padded() -> None:
-    nest = nl.attribute(11, b"") + nl.attribute(4, struct.pack("=Q", 2**40))
-    assert nl.decode(nl.attribute(12, nest), nl.SERVICE) == {"statistics": {"bytes_in": 2**40}}
-
-
-def test_the_key_of_a_service_is_what_the_kernel_wants() -> None:
-    raw = nl.decode(SERVICE, nl.SERVICE)
-    assert nl.attributes(nl.service_key(raw)) == {
-        1: struct.pack("=H", 2), 2: struct.pack("=H", 6), 3: raw["address"], 4: b"\x0c\xea"}  # fmt: skip
-    assert nl.attributes(nl.service_key({"family": 10, "fwmark": 2**32 - 1})) == {
-        1: struct.pack("=H", 10), 5: b"\xff\xff\xff\xff"}  # fmt: skip
-
 
 @given(st.dictionaries(st.integers(0, nl.NLA_TYPE_MASK), st.binary(max_size=300), max_size=20))
 def test_attributes_round_trip(wanted: dict[int, bytes]) -> None:
@@ -52,27 +16,17 @@ def test_attributes_round_trip(wanted: dict[int, bytes]) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_arbitrary_bytes_give_values_or_the_codecs_own_error(data: bytes) -> None:
-    for table in (nl.SERVICE, nl.DESTINATION, nl.STATISTICS):
-        try:
-            nl.decode(data, table)
-        except nl.NetlinkError as error:
-            assert str(error)
+def test_arbitrary_bytes_give_messages_or_the_codecs_own_error(data: bytes) -> None:
+    try:
+        nl.attributes(data)
+    except nl.NetlinkError as error:
+        assert str(error)
     try:
         for message in nl.messages(data):
             nl.generic_payload(message.payload)
             nl.error_number(message.payload)
     except nl.NetlinkError as error:
         assert str(error)
-
-
-@given(st.integers(1, len(SERVICE) - 1))
-def test_a_truncated_service_is_never_taken_for_a_whole_one(length: int) -> None:
-    try:
-        found = nl.decode(SERVICE[:length], nl.SERVICE)
-    except nl.NetlinkError:
-        return
-    assert len(found) < 8
 
 
 def test_truncated_messages_are_told() -> None:
@@ -108,4 +62,62 @@ def test_the_kernel_resolves_a_family_and_lists_all() -> None:
 def test_an_unknown_family_is_enoent() -> None:
     with pytest.raises(nl.NetlinkError) as caught, nl.Connection("NO_SUCH_FAMILY"):
         pass
-    assert caught.value.name == "ENOENT"
+    assert caught.value.errno == errno.ENOENT
+
+
+def test_of_many_commands_those_that_failed_are_named_by_their_place() -> None:
+    name = nl.attribute(nl.CTRL_ATTR_FAMILY_NAME, b"nlctrl\0")
+    unknown = nl.attribute(nl.CTRL_ATTR_FAMILY_NAME, b"NO_SUCH_FAMILY\0")
+    with nl.Connection("nlctrl") as connection:
+        wrong = {3, nl.BATCH - 1, nl.BATCH, 2 * nl.BATCH + 5}
+        asked = [(nl.CTRL_CMD_GETFAMILY, unknown if place in wrong else name) for place in range(2 * nl.BATCH + 6)]
+        assert connection.batch(asked) == dict.fromkeys(wrong, errno.ENOENT)
+        # And the conversation goes on in step.
+        assert connection.ask(nl.CTRL_CMD_GETFAMILY, name)
+        assert connection.batch([]) == {}
+
+
+class Played:
+    """A socket that plays back datagrams."""
+
+    def __init__(self, *datagrams: bytes) -> None:
+        self.datagrams = list(datagrams)
+
+    def send(self, data: bytes) -> None:
+        pass
+
+    def recvmsg_into(self, buffers: list[bytearray]) -> tuple[int, list[object], int, None]:
+        data = self.datagrams.pop(0)
+        buffers[0][: len(data)] = data
+        return len(data), [], 0, None
+
+
+def played(*datagrams: bytes) -> nl.Connection:
+    connection = nl.Connection()
+    connection._socket = Played(*datagrams)
+    connection._family = 20
+    return connection
+
+
+def message(kind: int, sequence: int, payload: bytes = b"") -> bytes:
+    return nl.MESSAGE.pack(nl.MESSAGE.size + len(payload), kind, 0, sequence, 0) + payload
+
+
+def test_a_dump_with_others_messages_in_between() -> None:
+    entry = nl.GENERIC.pack(1, 1, 0) + b"entry!!!"
+    connection = played(
+        message(20, 1, entry) + message(20, 99, entry), message(nl.NLMSG_NOOP, 1), message(20, 1, entry),
+        message(nl.NLMSG_DONE, 98), message(nl.NLMSG_DONE, 1),
+    )  # fmt: skip
+    assert connection.dump(4) == [b"entry!!!", b"entry!!!"]
+
+
+def test_a_lost_part_of_a_dump_is_an_error() -> None:
+    with pytest.raises(nl.NetlinkError, match="lost data"):
+        played(message(nl.NLMSG_OVERRUN, 1)).dump(4)
+
+
+def test_a_truncated_dump_is_an_error() -> None:
+    whole = message(20, 1, nl.GENERIC.pack(1, 1, 0) + b"entry!!!")
+    with pytest.raises(nl.NetlinkError, match="truncated message"):
+        played(whole + whole[:10]).dump(4)
