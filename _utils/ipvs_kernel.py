@@ -372,8 +372,8 @@ _SERVER_MEANINGS = {
     errno.ESRCH: "there is no such service",
     errno.ENOENT: "the service has no such server",
     errno.ERANGE: "a weight or threshold is out of range, or the lower threshold above the upper one",
-    errno.EINVAL: "the kernel finds it impossible: no host has such an address, or another address family is reached "
-    "otherwise than by a tunnel, or while a synchronisation daemon runs",
+    errno.EINVAL: "the kernel finds it impossible: to this host's routes it is no host's address, or it is of another "
+    "address family while a synchronisation daemon runs",
 }
 _DAEMON_MEANINGS = {
     errno.EEXIST: "it runs already",

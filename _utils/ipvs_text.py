@@ -1,8 +1,8 @@
 """
 An IPVS table as text in the format of ``ipvsadm --save`` and ``--restore``, both ways. Knows nothing of Salt.
 
-Unlike ipvsadm's own ``--save``, thresholds are written too (``--restore`` understands them), and firewall marks above
-2147483647 are not negative. Options: ipvsadm(8).
+ipvsadm's own ``--save`` loses thresholds and the third flag of the schedulers sh and mh, and writes firewall marks above
+2147483647 as negative numbers, which its ``--restore`` refuses; ours does not. Options: ipvsadm(8).
 """
 
 from __future__ import annotations
@@ -76,11 +76,13 @@ def _server_words(server: Server) -> str:
         words.append(f"-x {server.upper_threshold}")
     if server.lower_threshold:
         words.append(f"-y {server.lower_threshold}")
-    if server.method == model.TUNNEL and server.tunnel != model.IPIP:
+    if server.method == model.TUNNEL:
         words.append(f"--tun-type {model.TUNNELS[server.tunnel]}")
         if server.tunnel_port:
             words.append(f"--tun-port {server.tunnel_port}")
-        words += [f"--tun-{name}" for bit, name in model.TUNNEL_FLAGS.items() if server.tunnel_flags & bit]
+        if server.tunnel != model.IPIP:
+            flags = [f"--tun-{name}" for bit, name in model.TUNNEL_FLAGS.items() if server.tunnel_flags & bit]
+            words += flags or ["--tun-nocsum"]
     return " ".join(words)
 
 
