@@ -624,7 +624,8 @@ def apply(services, purge=False, scope=None, ignore=None, drain=0):  # pylint: d
         For how many seconds (0 to 86400) to wait for the connections of servers that go.
 
     Returns the ``changes`` that were made, as :py:func:`diff` shows them, and what ``failed``, by name, with the
-    reason; then the exit status is 1. While anything failed to be added or edited, nothing is removed.
+    kernel's error and what it means; then the exit status is 1. While anything failed to be added or edited, nothing
+    is removed.
 
     CLI Example:
 
@@ -653,7 +654,8 @@ def save():
         salt lvs1 ipvs.save
     """
     with _kernel() as ipvs:
-        return ipvs_text.save(ipvs.table())
+        table = ipvs.table()
+    return ipvs_text.save(dict(sorted(table.items(), key=lambda item: item[0].name)))
 
 
 def restore(text=None, path=None, purge=True, ignore=None):
@@ -988,7 +990,7 @@ def _make(ipvs, change):
         return {}
     refused = ipvs.make([change]).refused
     if refused:
-        raise ipvs_kernel.IpvsError(f"Cannot {refused[0].reason}", refused[0].errno)
+        raise ipvs_kernel.IpvsError(refused[0].sentence, refused[0].errno)
     return change.fields()
 
 
@@ -1008,7 +1010,7 @@ def _ensure(decide, key, test, seconds=0):
         else:
             outcome = ipvs_kernel.apply(ipvs, decide_all, seconds, _progress_of(key.name), [key])
             if outcome.refused:
-                raise ipvs_kernel.IpvsError(f"Cannot {outcome.refused[0].reason}", outcome.refused[0].errno)
+                raise ipvs_kernel.IpvsError(outcome.refused[0].sentence, outcome.refused[0].errno)
             return outcome.done[0].fields() if outcome.done else {}
     return planned[0].fields() if planned else {}
 

@@ -47,11 +47,16 @@ class IpvsError(Exception):
 
 
 class Refusal(NamedTuple):
-    """One change that the kernel did not make, and why."""
+    """One change that was not made, and why."""
 
     change: Change
     errno: int
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        kind = "service" if self.change.server is None else "server"
+        return f"Cannot {self.change.action} the {kind} {self.change.name}: {self.reason}"
 
 
 class Outcome(NamedTuple):
@@ -250,7 +255,7 @@ def _apply_once(
     removals = [change for change in changes if change.action == DELETE]
     if first.refused:
         # What could not be added may be what was to take over.
-        kept = [Refusal(change, 0, _KEPT.format(change.name)) for change in removals]
+        kept = [Refusal(change, 0, _KEPT) for change in removals]
         return Outcome(first.done, [*first.refused, *kept])
     leaving = plan.leaving(removals, present) if drain else []
     if leaving:
@@ -315,9 +320,8 @@ def _request(change: Change, name: bytes) -> tuple[int, bytes]:
 def _meaning(change: Change, number: int, lost: set[ServiceKey]) -> str:
     """Why the kernel refused a change, by what it was."""
     if change.server is not None and change.action == ADD and number == errno.ESRCH and change.key in lost:
-        return f"add the server {change.name}: its service could not be added"
-    asked = f"{change.action} the {'service' if change.server is None else 'server'} {change.name}"
-    return f"{asked}: {_named(number)}: {_why(change, number)}"
+        return "its service could not be added"
+    return f"{_named(number)}: {_why(change, number)}"
 
 
 def _why(change: Change, number: int) -> str:
@@ -355,7 +359,7 @@ def _named(number: int) -> str:
     return errno.errorcode.get(number, f"error {number}")
 
 
-_KEPT = "delete {}: kept, because something else could not be added or edited"
+_KEPT = "kept, because something else could not be added or edited"
 _GENERAL_MEANINGS = {
     errno.EPERM: "this needs CAP_NET_ADMIN outside of any user namespace, that is, root on the host itself",
     errno.ENOMEM: "the kernel has no memory left for it",

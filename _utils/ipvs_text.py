@@ -1,8 +1,8 @@
 """
 An IPVS table as text in the format of ``ipvsadm --save`` and ``--restore``, both ways. Knows nothing of Salt.
 
-ipvsadm's own ``--save`` loses thresholds and the third flag of the schedulers sh and mh, and writes firewall marks above
-2147483647 as negative numbers, which its ``--restore`` refuses; ours does not. Options: ipvsadm(8).
+ipvsadm's own ``--save`` loses thresholds and the third flag of the schedulers sh and mh, and writes firewall marks
+above 2147483647 as negative numbers; ours does not. Options: ipvsadm(8).
 """
 
 from __future__ import annotations

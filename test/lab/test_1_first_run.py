@@ -144,13 +144,7 @@ def test_masterless_bare_and_upgraded(cluster: Lab) -> None:
 def test_salt_ssh_bare_and_upgraded(cluster: Lab) -> None:
     """The same on a host that has no minion's files of ours at all: salt-ssh brings everything along."""
     root = cluster.plan.host("master").root
-    (root / "root/.ssh").mkdir(parents=True, exist_ok=True)
-    key = root / "root/.ssh/lab"
-    key.write_bytes(cluster.key.read_bytes())
-    key.chmod(0o600)
-    roster = "".join(f"{host}: {{host: {cluster.plan.host(host).address}, user: root, priv: /root/.ssh/lab}}\n"
-                     for host in ("client", "mysql2"))  # fmt: skip
-    (root / "etc/salt/roster").write_text(roster)
+    salt.allow_ssh(cluster, "client", "mysql2")
 
     def apply(*arguments: str) -> str:
         words = ["salt-ssh", "-i", "--out=json", "--static", "--state-output=full", "client,mysql2", "-L",

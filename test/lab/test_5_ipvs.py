@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import ipvs_model as model
 import ipvs_rules as rules
 import ipvs_text as text
 from ipvs_strategies import tables
+from mysql_ha_lab import cluster as look
 from mysql_ha_lab import salt
 from mysql_ha_lab.identity import write
 from mysql_ha_lab.lab import Lab
+from mysql_ha_lab.plan import DIRECTORS
 
 ORACLE = Path(__file__).parent / "guest/ipvs_oracle.py"
 ORACLE_ON_HOST = "/usr/local/lib/lab/ipvs_oracle.py"
@@ -107,5 +110,299 @@ def test_what_ipvsadm_builds_from_our_text_is_what_we_list(oracle) -> None:
         assert found["read"] == model.table_as_dict(rules.table(table))
 
 
-def call(lab: Lab, *words: str) -> Any:
-    return salt.call(lab, "lvs1", *words)["lvs1"]
+# --- through Salt, on the running cluster ---
+
+VIP = "192.168.1.102"
+SERVICE = f"tcp {VIP}:3306"
+MYSQL1, MYSQL2 = "192.168.1.5:3306", "192.168.1.6:3306"
+BOTH = {MYSQL1: {"weight": 1}, MYSQL2: {"weight": 1}}
+
+
+def call(lab: Lab, *words: str, **values: Any) -> Any:
+    """A function of a module on the director that holds the VIPs; values go as JSON."""
+    holder = look.wait_for_holder(lab)
+    arguments = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    return salt.call(lab, holder, *words, *arguments)[holder]
+
+
+def state(lab: Lab, function: str, name: str, *, test: bool = False, **values: Any) -> dict[str, Any]:
+    """What one state of ours returns there."""
+    found = call(lab, "state.single", f"ipvs.{function}", f"name={json.dumps(name)}", test=test, **values)
+    assert isinstance(found, dict), found
+    (returned,) = found.values()
+    return returned
+
+
+@pytest.fixture
+def static(cluster: Lab):
+    """A service of our own beside keepalived's, behind an address that leads to the databases by direct routing."""
+    holder = look.wait_for_holder(cluster)
+    hosts = {holder: "eth0", "mysql1": "lo", "mysql2": "lo"}
+    for host, interface in hosts.items():
+        cluster.run(host, ["ip", "address", "replace", f"{VIP}/32", "dev", interface])
+    call(cluster, "ipvs.apply", services={SERVICE: {"scheduler": "rr", "servers": BOTH}})
+    yield cluster
+    call(cluster, "ipvs.ensure_absent", SERVICE)
+    for host, interface in hosts.items():
+        cluster.run(host, ["ip", "address", "delete", f"{VIP}/32", "dev", interface], check=False)
+
+
+class Session:
+    """A database session of the client that stays open and answers each line with the server's number."""
+
+    PROGRAM = """
+import pymysql, sys
+c = pymysql.connect(host=sys.argv[1], user="shop", password="shop-lab-only", read_timeout=20)
+cursor = c.cursor()
+for _ in sys.stdin:
+    cursor.execute("SELECT @@server_id")
+    print(cursor.fetchone()[0], flush=True)
+"""
+
+    def __init__(self, lab: Lab) -> None:
+        words = lab.host("client").command([PYTHON, "-u", "-c", self.PROGRAM, VIP])
+        self._run = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def server(self) -> str:
+        """Which server answers right now; empty if the session has broken."""
+        self._run.stdin.write("\n")
+        self._run.stdin.flush()
+        return self._run.stdout.readline().strip()
+
+    def close(self) -> None:
+        self._run.kill()
+        self._run.communicate()
+
+
+@pytest.fixture
+def session(static: Lab):
+    one = Session(static)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("edit", [
+    {"scheduler": "wlc"},
+    {"persistence_timeout": 60},
+    {"persistence_timeout": 0},
+    {"scheduler": "sh", "scheduler_flags": ["sh-port"]},
+], ids=str)  # fmt: skip
+def test_a_session_survives_an_edit_of_its_service(static: Lab, session: Session, edit: dict[str, Any]) -> None:
+    server = session.server()
+    assert server in ("1", "2")
+    call(static, "ipvs.edit_service", SERVICE, **edit)
+    assert session.server() == server
+
+
+def test_a_session_survives_new_servers_and_other_weights(static: Lab) -> None:
+    call(static, "ipvs.delete_server", SERVICE, MYSQL2)
+    session = Session(static)
+    try:
+        assert session.server() == "1"
+        call(static, "ipvs.add_server", SERVICE, MYSQL2, weight=7)
+        assert session.server() == "1"
+        # Even with no share of new connections it keeps those that it has.
+        assert call(static, "ipvs.edit_server", SERVICE, MYSQL1, weight=0) == {"weight": {"old": 1, "new": 0}}
+        assert session.server() == "1"
+        other = Session(static)
+        assert other.server() == "2"
+        other.close()
+    finally:
+        session.close()
+
+
+def test_drain_waits_for_a_session_and_then_removes(static: Lab) -> None:
+    call(static, "ipvs.delete_server", SERVICE, MYSQL2)
+    session = Session(static)
+    assert session.server() == "1"
+    call(static, "ipvs.set_timeouts", tcp_fin=1)
+    try:
+        kept = call(static, "ipvs.drain", SERVICE, MYSQL1, timeout=2, delete=False)
+        assert (kept["left"], kept["deleted"]) == (1, False)
+        assert kept["changes"] == {"weight": {"old": 1, "new": 0}}
+        assert session.server() == "1"
+        session.close()
+        done = call(static, "ipvs.drain", SERVICE, MYSQL1, timeout=120)
+        assert (done["left"], done["deleted"]) == (0, True)
+        assert call(static, "ipvs.get_service", SERVICE)["servers"] == {}
+    finally:
+        session.close()
+        call(static, "ipvs.set_timeouts", tcp_fin=120)
+
+
+def test_connections_and_counters_of_a_session(static: Lab, session: Session) -> None:
+    call(static, "ipvs.zero", SERVICE)
+    answered = session.server()
+    (found,) = [one for one in call(static, "ipvs.connections", address=VIP) if one["state"] == "ESTABLISHED"]
+    assert found["server"] == {"1": MYSQL1, "2": MYSQL2}[answered]
+    assert found["client"].startswith("192.168.1.30:")
+    counted = call(static, "ipvs.stats", address=VIP)[SERVICE]
+    assert counted["packets_in"] > 0
+    assert counted["packets_out"] == 0, "direct routing: answers do not pass the director"
+    assert counted["servers"][found["server"]]["bytes_in"] > 0
+    assert "connections_per_second" in call(static, "ipvs.rates", address=VIP)[SERVICE]
+
+
+def test_every_state_predicts_does_and_then_leaves_alone(static: Lab) -> None:
+    for function, name, values in (
+        ("service_present", "udp 192.168.9.1:53", {"scheduler": "rr", "one_packet": True}),
+        ("service_present", "udp 192.168.9.1:53", {"scheduler": "wrr"}),
+        ("server_present", "192.168.9.5", {"service": "udp 192.168.9.1:53", "weight": 0, "forward": "nat"}),
+        ("server_present", "192.168.9.5", {"service": "udp 192.168.9.1:53", "weight": 5}),
+        ("server_absent", "192.168.9.5", {"service": "udp 192.168.9.1:53", "drain": 5}),
+        ("managed", "fwmark 7", {"scheduler": "mh", "servers": {"192.168.9.5": {"upper_threshold": 9}}}),
+        ("managed", "one more", {"services": {"fwmark 7": {"servers": {"192.168.9.6": None}}}, "drain": 5}),
+        ("service_absent", "fwmark 7", {"drain": 5}),
+        ("service_absent", "udp 192.168.9.1:53", {}),
+        ("timeouts", "short", {"tcp_fin": 60}),
+        ("timeouts", "as before", {"tcp_fin": 120}),
+        ("sync_daemon", "backup", {"interface": "eth0", "sync_id": 9}),
+        ("sync_daemon", "backup", {"interface": "eth0", "sync_id": 10}),
+        ("sync_daemon", "backup", {}),
+    ):
+        predicted = state(static, function, name, test=True, **values)
+        done = state(static, function, name, **values)
+        again = state(static, function, name, **values)
+        assert (predicted["result"], done["result"], again["result"]) == (None, True, True), (function, done)
+        assert predicted["changes"] == done["changes"] != {}
+        assert again["changes"] == {}
+
+
+def test_a_whole_table_with_what_is_keepalives(static: Lab) -> None:
+    """Purging is refused while keepalived runs, unless somebody says what is keepalived's."""
+    wanted = {SERVICE: {"scheduler": "rr", "servers": BOTH}}
+    refused = state(static, "managed", "all", services=wanted, purge=True)
+    assert refused["result"] is False
+    assert "purge: is true while keepalived runs on this host" in refused["comment"]
+    both = state(static, "managed", "all", services=wanted, purge=True, ignore=["192.168.1.0/24"])
+    assert f"ignore: covers what services holds as well: {SERVICE}" in both["comment"]
+    call(static, "ipvs.add_service", "fwmark 99")
+    done = state(static, "managed", "all", services=wanted, purge=True, ignore=["192.168.1.100"])
+    assert done["changes"] == {"fwmark 99 ipv4": {"scheduler": {"old": "wlc", "new": None}}}
+    assert set(call(static, "ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
+
+
+def test_save_and_restore_through_salt(static: Lab) -> None:
+    before = call(static, "ipvs.list")
+    call(static, "ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=100, lower_threshold=50)
+    saved = call(static, "ipvs.save")
+    assert "-x 100 -y 50" in saved
+    holder = look.wait_for_holder(static)
+    write(static.plan.host(holder).root / "var/lib/ipvs.saved", saved)
+    call(static, "ipvs.delete_server", SERVICE, MYSQL2)
+    call(static, "ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=0, lower_threshold=0)
+    done = call(static, "ipvs.restore", path="/var/lib/ipvs.saved", ignore=[])
+    assert done["failed"] == {}
+    assert set(done["changes"]) == {f"{SERVICE} -> {MYSQL1}", f"{SERVICE} -> {MYSQL2}"}
+    assert call(static, "ipvs.save") == saved
+    wrong = call(static, "ipvs.restore", "text=-A -t 192.168.9.1:80 -s rr -w 3 -z", ignore=[])
+    assert "line 1: -z: is no option of a saved table" in wrong
+    assert set(call(static, "ipvs.list")) == set(before)
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["ipvs.add_service", SERVICE], f"Cannot add the service {SERVICE}: EEXIST: there is such a service already"),
+    (["ipvs.add_service", "tcp 192.168.9.9:80", "scheduler=nosuch"], "ENOENT: this kernel has no scheduler nosuch"),
+    (["ipvs.edit_service", "tcp 192.168.9.9:80", "scheduler=rr"], "There is no service tcp 192.168.9.9:80"),
+    (["ipvs.delete_service", "fwmark 9"], "There is no service fwmark 9 ipv4"),
+    (["ipvs.zero", "fwmark 9"], "Cannot zero the counters of fwmark 9 ipv4: ESRCH: there is no such service"),
+    (["ipvs.add_server", SERVICE, MYSQL1], "EEXIST: the service has such a server already"),
+    (["ipvs.add_server", "fwmark 9", "192.168.9.5"], "ESRCH: there is no such service"),
+    (["ipvs.add_server", SERVICE, "127.255.255.255"], "EINVAL: the kernel finds it impossible"),
+    (["ipvs.edit_server", SERVICE, "192.168.9.5", "weight=1"], f"has no server 192.168.9.5:3306; it has: {MYSQL1}, "),
+    (["ipvs.drain", SERVICE, "192.168.9.5"], f"{SERVICE} has no server 192.168.9.5:3306"),
+    (["ipvs.start_daemon", "master", "nosuch0"], "ENODEV: there is no such interface"),
+    (["ipvs.stop_daemon", "backup"], "Cannot stop the backup daemon: ESRCH: it does not run"),
+    (["ipvs.start_daemon", "both", "eth0"], "state: is 'both'; allowed: master, backup"),
+    (["ipvs.set_timeouts", "tcp=0"], "tcp: is 0; allowed: 1 to 2147483 of seconds"),
+    (["ipvs.apply", "5"], "services: is 5; allowed: a mapping"),
+])  # fmt: skip
+def test_errors_say_what_was_asked_and_what_it_means(static: Lab, words: list[str], sentence: str) -> None:
+    assert sentence in str(call(static, *words))
+
+
+def test_a_minion_that_may_not_says_so_in_one_sentence(cluster: Lab) -> None:
+    """Without CAP_NET_ADMIN, and in a user namespace of its own, where root is not root to the kernel."""
+    call_words = ["/opt/salt/bin/salt-call", "--local", "--out=yaml", "ipvs.list"]
+    for wrapper in (["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"],
+                    ["unshare", "--user", "--map-root-user", "--net"]):  # fmt: skip
+        done = cluster.run("lvs1", [*wrapper, *call_words], check=False)
+        assert "Cannot reach IPVS: this needs CAP_NET_ADMIN outside of any user namespace" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_two_runs_at_once_end_in_the_wanted_table(static: Lab) -> None:
+    """Both build the same big table from nothing; whoever comes second finds entries of the other, and goes on."""
+    wanted = {f"tcp 10.9.{number // 250}.{number % 250 + 1}:80": {"servers": {"192.168.9.5": {}, "192.168.9.6": {}}}
+              for number in range(600)}  # fmt: skip
+    holder = look.wait_for_holder(static)
+    program = (
+        "import json, sys, ipvs_kernel, ipvs_rules, ipvs_plan\n"
+        "wanted = ipvs_rules.table(json.load(sys.stdin))\n"
+        "with ipvs_kernel.Ipvs() as ipvs:\n"
+        "    done = ipvs_kernel.apply(ipvs, lambda present: ipvs_plan.changes(wanted, present))\n"
+        "print(json.dumps([len(done.done), [refusal.sentence for refusal in done.refused]]))\n"
+    )
+    words = static.host(holder).command(["env", f"PYTHONPATH={UTILS}", PYTHON, "-c", program])
+    runs = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for run in runs:
+            run.stdin.write(json.dumps(wanted))
+            run.stdin.close()
+        said = [json.loads(run.stdout.read()) for run in runs]
+        assert [refused for _, refused in said] == [[], []]
+        listed = call(static, "ipvs.list")
+        assert set(wanted) <= set(listed)
+        assert all(len(listed[name]["servers"]) == 2 for name in wanted)
+    finally:
+        for run in runs:
+            run.wait()
+        call(static, "ipvs.apply", services={}, purge=True, scope=["10.9.0.0/16"], ignore=[])
+    assert set(call(static, "ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
+
+
+def test_in_batches_of_one_and_over_ssh(static: Lab) -> None:
+    wanted = json.dumps({"fwmark 8 ipv4": {"servers": {"192.168.9.5": {"weight": 2}}}})
+    try:
+        words = ["salt", "-b", "1", "--out=json", "--static", "lvs*", "ipvs.apply", wanted]
+        said = json.loads(static.run("master", words).stdout)
+        for director in DIRECTORS:
+            assert said[director]["failed"] == {}
+            assert set(said[director]["changes"]) == {"fwmark 8 ipv4", "fwmark 8 ipv4 -> 192.168.9.5:0"}
+        salt.allow_ssh(static, *DIRECTORS)
+        over_ssh = static.run("master", ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "ipvs.diff", wanted])
+        assert json.loads(over_ssh.stdout)["lvs1"] == {}
+        single = ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "state.single", "ipvs.managed", "name=all",
+                  f"services={wanted}"]  # fmt: skip
+        (returned,) = json.loads(static.run("master", single).stdout)["lvs1"].values()
+        assert (returned["result"], returned["changes"]) == (True, {})
+        local = ["salt-call", "--local", "--out=json", "state.single", "ipvs.managed", "name=all", f"services={wanted}"]
+        (returned,) = json.loads(static.run("lvs1", local).stdout)["local"].values()
+        assert (returned["result"], returned["changes"]) == (True, {})
+    finally:
+        salt.call(static, "lvs*", "ipvs.ensure_absent", "fwmark 8")
+
+
+def test_one_changed_weight_is_one_message_whatever_the_size(cluster: Lab) -> None:
+    """The kernel's own count of commands would be best; sendmsg and the plan stand in for it."""
+    wanted = {f"fwmark {mark}": {"servers": {f"192.168.9.{one}": {} for one in range(1, 11)}} for mark in range(1, 301)}
+    before, after = rules.table(wanted), copy.deepcopy(wanted)
+    after["fwmark 150"]["servers"]["192.168.9.5"] = {"weight": 9}
+    program = (
+        "import json, sys, ipvs_kernel, ipvs_netlink, ipvs_plan, ipvs_rules, subprocess\n"
+        "subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)\n"
+        "before, after = map(ipvs_rules.table, json.load(sys.stdin))\n"
+        "sent = []\n"
+        "real = ipvs_netlink.Connection.batch\n"
+        "def batch(self, requests):\n"
+        "    sent.append(len(requests))\n"
+        "    return real(self, requests)\n"
+        "ipvs_netlink.Connection.batch = batch\n"
+        "with ipvs_kernel.Ipvs() as ipvs:\n"
+        "    for wanted in (before, before, after, after):\n"
+        "        ipvs_kernel.apply(ipvs, lambda present: ipvs_plan.changes(wanted, present, True))\n"
+        "print(json.dumps(sent))\n"
+    )
+    words = ["unshare", "--net", "env", f"PYTHONPATH={UTILS}", PYTHON, "-c", program]
+    sent = json.loads(cluster.run("lvs1", words, stdin=json.dumps([wanted, after])).stdout)
+    assert sent == [len(before) * 11, 1]

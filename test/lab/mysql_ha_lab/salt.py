@@ -116,6 +116,16 @@ def set_pillar(lab: Lab, text: str) -> None:
     write(root / "srv/pillar/mysql_ha.sls", text)
 
 
+def allow_ssh(lab: Lab, *hosts: str) -> None:
+    """Let the master reach these hosts by salt-ssh."""
+    root = lab.plan.host("master").root
+    write(root / "root/.ssh/lab", lab.key.read_text(), 0o600)
+    roster = {
+        host: {"host": str(lab.plan.host(host).address), "user": "root", "priv": "/root/.ssh/lab"} for host in hosts
+    }
+    write(root / "etc/salt/roster", json.dumps(roster))
+
+
 def accept_key(lab: Lab, host: str) -> None:
     def accepted() -> bool:
         keys = json.loads(lab.run("master", ["salt-key", "--out=json"]).stdout or "{}")
