@@ -7,7 +7,7 @@ OURS := _utils _modules _states test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm clean
+.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm bench test-long clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,14 @@ spm: venv ## the package for Salt's package manager holds what it should
 lab-test: venv ## a cluster of real hosts: installation, replication, failover (root)
 	@test/lab/lab prepare
 	@$(PYTEST) test/lab
+
+bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (root; half an hour)
+	@test/lab/lab prepare
+	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench
+
+test-long: venv ## the long series: thousands of random tables against ipvsadm (root)
+	@test/lab/lab prepare
+	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
 
 clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

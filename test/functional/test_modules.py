@@ -6,15 +6,11 @@ import shlex
 
 import pytest
 
+from docstrings import cli_examples, public_functions
 from salt_fixtures import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "_modules").glob("*.py"))
 STATES = sorted((REPOSITORY / "_states").glob("*.py"))
-
-
-def public_functions(path):
-    return [node for node in ast.parse(path.read_text()).body
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -41,11 +37,10 @@ def examples():
 def test_every_function_has_an_example_that_is_a_call_of_it(path, function) -> None:
     documentation = ast.get_docstring(function)
     assert documentation, "no docstring"
-    block = re.search(r"CLI Example:\n\n\.\. code-block:: bash\n\n((?:    .+\n?)+)", documentation)
-    assert block, "no CLI Example"
+    assert cli_examples(function), "no CLI Example"
     name = f"{path.stem}.{function.name.removesuffix('_')}"
     names = [argument.arg for argument in function.args.args]
-    for line in block[1].replace("\\\n", " ").strip().splitlines():
+    for line in cli_examples(function):
         words = shlex.split(line)
         assert words[0] == "salt"
         assert words[2] == name

@@ -16,15 +16,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 import ipvs_model as model
 import ipvs_rules as rules
 import ipvs_text as text
+from docstrings import cli_examples, public_functions
 from ipvs_strategies import tables
 from mysql_ha_lab import cluster as look
 from mysql_ha_lab import salt
 from mysql_ha_lab.identity import write
 from mysql_ha_lab.lab import Lab
-from mysql_ha_lab.plan import DIRECTORS
+from mysql_ha_lab.plan import DIRECTORS, REPOSITORY
 
 ORACLE = Path(__file__).parent / "guest/ipvs_oracle.py"
 ORACLE_ON_HOST = "/usr/local/lib/lab/ipvs_oracle.py"
+EXAMPLES = Path(__file__).parent / "guest/ipvs_examples.py"
+EXAMPLES_ON_HOST = "/usr/local/lib/lab/ipvs_examples.py"
 PYTHON = "/opt/salt/bin/python"
 UTILS = "/var/cache/salt/minion/extmods/utils"
 COUNT = int(os.environ.get("MYSQL_HA_TABLES", "200"))
@@ -319,6 +322,20 @@ def test_save_and_restore_through_salt(static: Lab) -> None:
 ])  # fmt: skip
 def test_errors_say_what_was_asked_and_what_it_means(static: Lab, words: list[str], sentence: str) -> None:
     assert sentence in str(call(static, *words))
+
+
+def test_every_cli_example_runs(cluster: Lab) -> None:
+    functions = public_functions(REPOSITORY / "_modules/ipvs.py")
+    examples = {function.name.removesuffix("_"): cli_examples(function) for function in functions}
+    write(cluster.plan.host("lvs1").root / EXAMPLES_ON_HOST.lstrip("/"), EXAMPLES.read_text())
+    words = ["unshare", "--net", PYTHON, EXAMPLES_ON_HOST]
+    done = cluster.run("lvs1", words, stdin=json.dumps(examples), check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert set(said) == {example for some in examples.values() for example in some}
+    for example, returned in said.items():
+        if isinstance(returned, dict) and "failed" in returned:
+            assert returned["failed"] == {}, example
 
 
 def test_a_minion_that_may_not_says_so_in_one_sentence(cluster: Lab) -> None:
