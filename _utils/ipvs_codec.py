@@ -8,6 +8,7 @@ order; ports and an IPv4 netmask are in network order, a daemon's port is not.
 
 from __future__ import annotations
 
+import operator
 import socket
 import struct
 import sys
@@ -177,47 +178,90 @@ def server_of(reply: bytes, service_family: int) -> tuple[ServerKey, Server, Con
     """
     A server from the kernel's description of it. Kernels before 3.18 leave out its address family.
 
-    Written for tables of tens of thousands: statistics are stepped over and nothing is copied twice.
+    Written for tables of tens of thousands: a kernel lays all its servers out alike, so one layout takes them apart in
+    a single step, and is worked out again when the next one looks different.
     """
-    data = nest_of(reply, DEST)
-    place, end = 0, len(data)
-    found: list[Any] = [None] * 16
-    unpack = ATTRIBUTE.unpack_from
-    while end - place >= 4:
-        length, number = unpack(data, place)
-        if length < 4 or place + length > end:
-            raise NetlinkError(f"broken attribute at byte {place}: length {length}, {end - place} bytes left")
-        number &= NLA_TYPE_MASK
-        if number < 10:
-            found[number] = data[place + 4 : place + length] if number < 3 else _word(data, place, length)
-        elif number in (_DEST_AF, _DEST_TUN_TYPE, _DEST_TUN_PORT, _DEST_TUN_FLAGS):
-            found[number] = data[place + 4 : place + length]
-        place += (length + 3) & ~3
-    if None in found[1:10]:
-        raise NetlinkError("the kernel described a server without its address, settings or counters")
-    family = service_family if found[_DEST_AF] is None else int.from_bytes(found[_DEST_AF], sys.byteorder)
-    size = model.ADDRESS_SIZE.get(family, 0)
-    if not size or len(found[1]) < size or len(found[2]) != 2:
-        raise NetlinkError(f"no address of family {family} in {len(found[1])} bytes")
-    method = found[3] & model.METHOD_MASK
-    tunnel = (0, 0, 0)
-    if method == model.TUNNEL:
-        tunnel = (
-            int.from_bytes(found[_DEST_TUN_TYPE] or b"", sys.byteorder),
-            int.from_bytes(found[_DEST_TUN_PORT] or b"", "big"),
-            int.from_bytes(found[_DEST_TUN_FLAGS] or b"", sys.byteorder),
-        )
+    layout = _layouts.get(len(reply))
+    values = layout.take(reply) if layout else None
+    if values is None:
+        # Whatever else is in the reply, the layout is that of the nest alone.
+        reply = attribute(DEST, nest_of(reply, DEST))
+        layout = _layouts[len(reply)] = _Layout(reply)
+        values = layout.take(reply)
+        if values is None:
+            raise NetlinkError("the kernel described a server in a way that is not understood")
+    address, port, method, weight, upper, lower, active, inactive, persistent, family, kind, tunnel_port, flags = values
+    size = model.ADDRESS_SIZE.get(family or service_family, 0)
+    if not size or len(address) < size:
+        raise NetlinkError(f"no address of family {family or service_family} in {len(address)} bytes")
+    method &= model.METHOD_MASK
+    tunnel = (kind, int.from_bytes(tunnel_port, "big"), flags) if method == model.TUNNEL else (0, 0, 0)
     return (
-        ServerKey(found[1][:size], found[2][0] << 8 | found[2][1]),
-        Server(method, found[4], found[5], found[6], *tunnel),
-        Connections(found[7], found[8], found[9]),
+        ServerKey(address[:size], port[0] << 8 | port[1]),
+        Server(method, weight, upper, lower, *tunnel),
+        Connections(active, inactive, persistent),
     )
 
 
-def _word(data: bytes, place: int, length: int) -> int:
-    if length != 8:
-        raise NetlinkError(f"broken attribute: {length - 4} bytes where 4 belong")
-    return _U32.unpack_from(data, place + 4)[0]
+class _Layout:
+    """Where everything stands in a description of a server, as one struct; made from one such description."""
+
+    # Attribute: its format, and what stands for it where the kernel leaves it out (None: it must not).
+    FIELDS: dict[int, tuple[str, Any]] = {
+        _DEST_ADDR: ("s", None), _DEST_PORT: ("2s", None), _DEST_METHOD: ("I", None), _DEST_WEIGHT: ("I", None),
+        _DEST_UPPER: ("I", None), _DEST_LOWER: ("I", None), _DEST_ACTIVE: ("I", None), _DEST_INACTIVE: ("I", None),
+        _DEST_PERSISTENT: ("I", None), _DEST_AF: ("H", 0), _DEST_TUN_TYPE: ("B", 0), _DEST_TUN_PORT: ("2s", b"\0\0"),
+        _DEST_TUN_FLAGS: ("H", 0),
+    }  # fmt: skip
+
+    def __init__(self, reply: bytes) -> None:
+        data = reply[ATTRIBUTE.size :]
+        form, places = ["=HH"], {}
+        place, count = 0, 2
+        while len(data) - place >= ATTRIBUTE.size:
+            length, number = ATTRIBUTE.unpack_from(data, place)
+            if length < ATTRIBUTE.size or place + length > len(data):
+                raise NetlinkError(f"broken attribute at byte {place}: length {length}, {len(data) - place} bytes left")
+            form.append("HH")
+            count += 2
+            size = length - ATTRIBUTE.size
+            kind = self.FIELDS.get(number & NLA_TYPE_MASK, ("", None))[0]
+            if kind == "s":
+                kind = f"{size}s"
+            if kind and struct.calcsize(f"={kind}") == size:
+                form.append(kind)
+                places[number & NLA_TYPE_MASK] = count
+                count += 1
+            elif kind:
+                raise NetlinkError(f"broken attribute: {size} bytes where {struct.calcsize(f'={kind}')} belong")
+            else:
+                form.append(f"{size}x")
+            padding = min(-length % 4, len(data) - place - length)
+            form.append(f"{padding}x")
+            place += length + padding
+        missing = [number for number, (_, other) in self.FIELDS.items() if other is None and number not in places]
+        if missing:
+            raise NetlinkError(f"the kernel described a server without its attribute {missing[0]}")
+        self._form = struct.Struct("".join(form))
+        values = self._form.unpack_from(reply)
+        headers = [index for index in range(count) if index not in places.values()]
+        self._headers = operator.itemgetter(*headers)
+        self._expected = self._headers(values)
+        defaults = [(number, other) for number, (_, other) in self.FIELDS.items() if number not in places]
+        # What is left out is read from behind the end.
+        self._extra = tuple(other for _, other in defaults)
+        behind = {number: count + index for index, (number, _) in enumerate(defaults)}
+        self._values = operator.itemgetter(*(places.get(number, behind.get(number)) for number in self.FIELDS))
+
+    def take(self, reply: bytes) -> tuple[Any, ...] | None:
+        """The values in the order of FIELDS; None if this is not the layout of the reply."""
+        values = self._form.unpack_from(reply)
+        if self._headers(values) != self._expected:
+            return None
+        return self._values(values + self._extra if self._extra else values)
+
+
+_layouts: dict[int, _Layout] = {}
 
 
 def statistics_of(reply: bytes, nest: int) -> dict[str, int]:

@@ -46,6 +46,10 @@ SERVER_WORDS: tuple[str, ...] = (
     "tunnel_port",
     "tunnel_flags",
 )
+_TUNNEL_WORDS = ("tunnel", "tunnel_port", "tunnel_flags")
+_THRESHOLD_WORDS = ("upper_threshold", "lower_threshold")
+_SERVER_WORDS_AND_COUNTERS = COUNTERS.union(SERVER_WORDS)
+_PLAIN_SERVER = Server(model.DR, 1, 0, 0, model.IPIP, 0, 0)
 _MODULE = re.compile(r"[a-z][a-z0-9_-]{0,14}")
 
 
@@ -212,24 +216,32 @@ def netmask_number(what: str, value: object, family: int) -> int:
 
 def server(key: ServiceKey, own: ServerKey, words: Mapping[str, Any], what: str, base: Server | None = None) -> Server:
     """What a server is to be set to. Words that are missing or None keep what ``base`` has, or are the defaults."""
-    known(words, SERVER_WORDS, what)
-    old = base or Server(model.DR, 1, 0, 0, model.IPIP, 0, 0)
-    get = words.get
-    method = old.method
-    if get("forward") is not None:
+    # Tables have tens of thousands of servers with few words each: what is not said costs nothing.
+    said = words.keys()
+    if not said <= _SERVER_WORDS_AND_COUNTERS:
+        known(words, SERVER_WORDS, what)
+    old = base or _PLAIN_SERVER
+    method, weight, upper, lower, *tunnel = old
+    if words.get("forward") is not None:
         method = choice(f"{what}: forward", words["forward"], METHOD_NUMBERS)
-    weight, upper, lower = old.weight, old.upper_threshold, old.lower_threshold
-    if get("weight") is not None:
+    if words.get("weight") is not None:
         weight = number(f"{what}: weight", words["weight"], 0, MAX_INT)
-    if get("upper_threshold") is not None:
+    if not said.isdisjoint(_THRESHOLD_WORDS):
+        upper, lower = _thresholds(words, upper, lower, what)
+    if method == model.TUNNEL or old.method == model.TUNNEL or not said.isdisjoint(_TUNNEL_WORDS):
+        tunnel = _tunnel(method, old, words, what)
+    _reachable(key, own, method, what)
+    return Server(method, weight, upper, lower, *tunnel)
+
+
+def _thresholds(words: Mapping[str, Any], upper: int, lower: int, what: str) -> tuple[int, int]:
+    if words.get("upper_threshold") is not None:
         upper = number(f"{what}: upper_threshold", words["upper_threshold"], 0, MAX_INT, " of connections; 0 for none")
-    if get("lower_threshold") is not None:
+    if words.get("lower_threshold") is not None:
         lower = number(f"{what}: lower_threshold", words["lower_threshold"], 0, MAX_INT, " of connections; 0 for none")
     if lower > upper:
         raise refuse(f"{what}: lower_threshold", lower, f"at most the upper_threshold, which is {upper}")
-    tunnel, tunnel_port, tunnel_flags = _tunnel(method, old, words, what)
-    _reachable(key, own, method, what)
-    return Server(method, weight, upper, lower, tunnel, tunnel_port, tunnel_flags)
+    return upper, lower
 
 
 def _reachable(key: ServiceKey, own: ServerKey, method: int, what: str) -> None:
@@ -246,7 +258,7 @@ def _reachable(key: ServiceKey, own: ServerKey, method: int, what: str) -> None:
 
 
 def _tunnel(method: int, old: Server, words: Mapping[str, Any], what: str) -> tuple[int, int, int]:
-    given = [word for word in ("tunnel", "tunnel_port", "tunnel_flags") if words.get(word) is not None]
+    given = [word for word in _TUNNEL_WORDS if words.get(word) is not None]
     if method != model.TUNNEL:
         if given:
             raise Wrong(f"{what}: {given[0]}: is set without forward: tunnel; allowed: both, or neither")
@@ -305,8 +317,9 @@ def _entry(key: ServiceKey, name: object, words: object, problems: list[str]) ->
     given = words.get("servers") or {}
     if not isinstance(given, Mapping):
         raise refuse(f"services: {name}: servers", given, "a mapping with names such as 192.168.1.5:3306")
+    before = f"services: {name}: servers: "
     for server_name, server_words in given.items():
-        what = f"services: {name}: servers: {server_name}"
+        what = f"{before}{server_name}"
         try:
             server_id = server_key(server_name, key, what)
             if server_id in servers:
@@ -331,6 +344,8 @@ def known(words: Mapping[str, Any], allowed: Iterable[str], what: str) -> None:
 
 def number(what: str, value: object, low: int, high: int, unit: str = "") -> int:
     """A whole number, also from text."""
+    if type(value) is int and low <= value <= high:
+        return value
     found = value
     if isinstance(value, str) and value.isascii() and value.isdigit():
         found = int(value)

@@ -26,6 +26,8 @@ from mysql_ha_lab.plan import DIRECTORS, REPOSITORY
 
 ORACLE = Path(__file__).parent / "guest/ipvs_oracle.py"
 ORACLE_ON_HOST = "/usr/local/lib/lab/ipvs_oracle.py"
+CALLS = Path(__file__).parent / "guest/salt_calls.py"
+CALLS_ON_HOST = "/usr/local/lib/lab/salt_calls.py"
 EXAMPLES = Path(__file__).parent / "guest/ipvs_examples.py"
 EXAMPLES_ON_HOST = "/usr/local/lib/lab/ipvs_examples.py"
 PYTHON = "/opt/salt/bin/python"
@@ -121,33 +123,59 @@ MYSQL1, MYSQL2 = "192.168.1.5:3306", "192.168.1.6:3306"
 BOTH = {MYSQL1: {"weight": 1}, MYSQL2: {"weight": 1}}
 
 
-def call(lab: Lab, *words: str, **values: Any) -> Any:
-    """A function of a module on the director that holds the VIPs; values go as JSON."""
-    holder = look.wait_for_holder(lab)
-    arguments = [f"{name}={json.dumps(value)}" for name, value in values.items()]
-    return salt.call(lab, holder, *words, *arguments)[holder]
+class Director:
+    """The director that holds the VIPs, with one process of Salt's on it that answers calls."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.name = look.wait_for_holder(lab)
+        write(lab.plan.host(self.name).root / CALLS_ON_HOST.lstrip("/"), CALLS.read_text())
+        words = lab.host(self.name).command([PYTHON, "-u", CALLS_ON_HOST])
+        self._run = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._answer() == {"returned": "ready"}
+
+    def _answer(self) -> dict[str, Any]:
+        return json.loads(self._run.stdout.readline())
+
+    def _ask(self, function: str, arguments: tuple[Any, ...], options: dict[str, Any], test: bool | None) -> Any:
+        asked = {"function": function, "arguments": arguments, "options": options, "test": test}
+        self._run.stdin.write(json.dumps(asked) + "\n")
+        self._run.stdin.flush()
+        answer = self._answer()
+        return answer.get("returned", answer.get("error"))
+
+    def call(self, function: str, *arguments: Any, **options: Any) -> Any:
+        """What a function of a module returned; the sentence, if it raised."""
+        return self._ask(function, arguments, options, None)
+
+    def state(self, function: str, name: str, *, test: bool = False, **options: Any) -> dict[str, Any]:
+        """What one state of ours returned."""
+        return self._ask(f"ipvs.{function}", (name,), options, test)
+
+    def close(self) -> None:
+        self._run.stdin.close()
+        self._run.wait(30)
 
 
-def state(lab: Lab, function: str, name: str, *, test: bool = False, **values: Any) -> dict[str, Any]:
-    """What one state of ours returns there."""
-    found = call(lab, "state.single", f"ipvs.{function}", f"name={json.dumps(name)}", test=test, **values)
-    assert isinstance(found, dict), found
-    (returned,) = found.values()
-    return returned
+@pytest.fixture(scope="module")
+def director(cluster: Lab):
+    """The director, with addresses that lead to the databases by direct routing."""
+    one = Director(cluster)
+    hosts = {one.name: "eth0", "mysql1": "lo", "mysql2": "lo"}
+    for host, interface in hosts.items():
+        cluster.run(host, ["ip", "address", "replace", f"{VIP}/32", "dev", interface])
+    yield one
+    one.close()
+    for host, interface in hosts.items():
+        cluster.run(host, ["ip", "address", "delete", f"{VIP}/32", "dev", interface], check=False)
 
 
 @pytest.fixture
-def static(cluster: Lab):
-    """A service of our own beside keepalived's, behind an address that leads to the databases by direct routing."""
-    holder = look.wait_for_holder(cluster)
-    hosts = {holder: "eth0", "mysql1": "lo", "mysql2": "lo"}
-    for host, interface in hosts.items():
-        cluster.run(host, ["ip", "address", "replace", f"{VIP}/32", "dev", interface])
-    call(cluster, "ipvs.apply", services={SERVICE: {"scheduler": "rr", "servers": BOTH}})
-    yield cluster
-    call(cluster, "ipvs.ensure_absent", SERVICE)
-    for host, interface in hosts.items():
-        cluster.run(host, ["ip", "address", "delete", f"{VIP}/32", "dev", interface], check=False)
+def static(director: Director):
+    """A service of our own beside keepalived's."""
+    assert director.call("ipvs.apply", {SERVICE: {"scheduler": "rr", "servers": BOTH}})["failed"] == {}
+    yield director
+    director.call("ipvs.apply", {}, purge=True, ignore=["192.168.1.100"])
 
 
 class Session:
@@ -178,8 +206,8 @@ for _ in sys.stdin:
 
 
 @pytest.fixture
-def session(static: Lab):
-    one = Session(static)
+def session(static: Director):
+    one = Session(static.lab)
     yield one
     one.close()
 
@@ -190,63 +218,63 @@ def session(static: Lab):
     {"persistence_timeout": 0},
     {"scheduler": "sh", "scheduler_flags": ["sh-port"]},
 ], ids=str)  # fmt: skip
-def test_a_session_survives_an_edit_of_its_service(static: Lab, session: Session, edit: dict[str, Any]) -> None:
+def test_a_session_survives_an_edit_of_its_service(static: Director, session: Session, edit: dict[str, Any]) -> None:
     server = session.server()
     assert server in ("1", "2")
-    call(static, "ipvs.edit_service", SERVICE, **edit)
+    static.call("ipvs.edit_service", SERVICE, **edit)
     assert session.server() == server
 
 
-def test_a_session_survives_new_servers_and_other_weights(static: Lab) -> None:
-    call(static, "ipvs.delete_server", SERVICE, MYSQL2)
-    session = Session(static)
+def test_a_session_survives_new_servers_and_other_weights(static: Director) -> None:
+    static.call("ipvs.delete_server", SERVICE, MYSQL2)
+    session = Session(static.lab)
     try:
         assert session.server() == "1"
-        call(static, "ipvs.add_server", SERVICE, MYSQL2, weight=7)
+        static.call("ipvs.add_server", SERVICE, MYSQL2, weight=7)
         assert session.server() == "1"
         # Even with no share of new connections it keeps those that it has.
-        assert call(static, "ipvs.edit_server", SERVICE, MYSQL1, weight=0) == {"weight": {"old": 1, "new": 0}}
+        assert static.call("ipvs.edit_server", SERVICE, MYSQL1, weight=0) == {"weight": {"old": 1, "new": 0}}
         assert session.server() == "1"
-        other = Session(static)
+        other = Session(static.lab)
         assert other.server() == "2"
         other.close()
     finally:
         session.close()
 
 
-def test_drain_waits_for_a_session_and_then_removes(static: Lab) -> None:
-    call(static, "ipvs.delete_server", SERVICE, MYSQL2)
-    session = Session(static)
+def test_drain_waits_for_a_session_and_then_removes(static: Director) -> None:
+    static.call("ipvs.delete_server", SERVICE, MYSQL2)
+    session = Session(static.lab)
     assert session.server() == "1"
-    call(static, "ipvs.set_timeouts", tcp_fin=1)
+    static.call("ipvs.set_timeouts", tcp_fin=1)
     try:
-        kept = call(static, "ipvs.drain", SERVICE, MYSQL1, timeout=2, delete=False)
+        kept = static.call("ipvs.drain", SERVICE, MYSQL1, timeout=2, delete=False)
         assert (kept["left"], kept["deleted"]) == (1, False)
         assert kept["changes"] == {"weight": {"old": 1, "new": 0}}
         assert session.server() == "1"
         session.close()
-        done = call(static, "ipvs.drain", SERVICE, MYSQL1, timeout=120)
+        done = static.call("ipvs.drain", SERVICE, MYSQL1, timeout=120)
         assert (done["left"], done["deleted"]) == (0, True)
-        assert call(static, "ipvs.get_service", SERVICE)["servers"] == {}
+        assert static.call("ipvs.get_service", SERVICE)["servers"] == {}
     finally:
         session.close()
-        call(static, "ipvs.set_timeouts", tcp_fin=120)
+        static.call("ipvs.set_timeouts", tcp_fin=120)
 
 
-def test_connections_and_counters_of_a_session(static: Lab, session: Session) -> None:
-    call(static, "ipvs.zero", SERVICE)
+def test_connections_and_counters_of_a_session(static: Director, session: Session) -> None:
+    static.call("ipvs.zero", SERVICE)
     answered = session.server()
-    (found,) = [one for one in call(static, "ipvs.connections", address=VIP) if one["state"] == "ESTABLISHED"]
+    (found,) = [one for one in static.call("ipvs.connections", address=VIP) if one["state"] == "ESTABLISHED"]
     assert found["server"] == {"1": MYSQL1, "2": MYSQL2}[answered]
     assert found["client"].startswith("192.168.1.30:")
-    counted = call(static, "ipvs.stats", address=VIP)[SERVICE]
+    counted = static.call("ipvs.stats", address=VIP)[SERVICE]
     assert counted["packets_in"] > 0
     assert counted["packets_out"] == 0, "direct routing: answers do not pass the director"
     assert counted["servers"][found["server"]]["bytes_in"] > 0
-    assert "connections_per_second" in call(static, "ipvs.rates", address=VIP)[SERVICE]
+    assert "connections_per_second" in static.call("ipvs.rates", address=VIP)[SERVICE]
 
 
-def test_every_state_predicts_does_and_then_leaves_alone(static: Lab) -> None:
+def test_every_state_predicts_does_and_then_leaves_alone(static: Director) -> None:
     for function, name, values in (
         ("service_present", "udp 192.168.9.1:53", {"scheduler": "rr", "one_packet": True}),
         ("service_present", "udp 192.168.9.1:53", {"scheduler": "wrr"}),
@@ -263,65 +291,64 @@ def test_every_state_predicts_does_and_then_leaves_alone(static: Lab) -> None:
         ("sync_daemon", "backup", {"interface": "eth0", "sync_id": 10}),
         ("sync_daemon", "backup", {}),
     ):
-        predicted = state(static, function, name, test=True, **values)
-        done = state(static, function, name, **values)
-        again = state(static, function, name, **values)
+        predicted = static.state(function, name, test=True, **values)
+        done = static.state(function, name, **values)
+        again = static.state(function, name, **values)
         assert (predicted["result"], done["result"], again["result"]) == (None, True, True), (function, done)
         assert predicted["changes"] == done["changes"] != {}
         assert again["changes"] == {}
 
 
-def test_a_whole_table_with_what_is_keepalives(static: Lab) -> None:
+def test_a_whole_table_with_what_is_keepalives(static: Director) -> None:
     """Purging is refused while keepalived runs, unless somebody says what is keepalived's."""
     wanted = {SERVICE: {"scheduler": "rr", "servers": BOTH}}
-    refused = state(static, "managed", "all", services=wanted, purge=True)
+    refused = static.state("managed", "all", services=wanted, purge=True)
     assert refused["result"] is False
     assert "purge: is true while keepalived runs on this host" in refused["comment"]
-    both = state(static, "managed", "all", services=wanted, purge=True, ignore=["192.168.1.0/24"])
+    both = static.state("managed", "all", services=wanted, purge=True, ignore=["192.168.1.0/24"])
     assert f"ignore: covers what services holds as well: {SERVICE}" in both["comment"]
-    call(static, "ipvs.add_service", "fwmark 99")
-    done = state(static, "managed", "all", services=wanted, purge=True, ignore=["192.168.1.100"])
+    static.call("ipvs.add_service", "fwmark 99")
+    done = static.state("managed", "all", services=wanted, purge=True, ignore=["192.168.1.100"])
     assert done["changes"] == {"fwmark 99 ipv4": {"scheduler": {"old": "wlc", "new": None}}}
-    assert set(call(static, "ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
+    assert set(static.call("ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
 
 
-def test_save_and_restore_through_salt(static: Lab) -> None:
-    before = call(static, "ipvs.list")
-    call(static, "ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=100, lower_threshold=50)
-    saved = call(static, "ipvs.save")
+def test_save_and_restore_through_salt(static: Director) -> None:
+    before = static.call("ipvs.list")
+    static.call("ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=100, lower_threshold=50)
+    saved = static.call("ipvs.save")
     assert "-x 100 -y 50" in saved
-    holder = look.wait_for_holder(static)
-    write(static.plan.host(holder).root / "var/lib/ipvs.saved", saved)
-    call(static, "ipvs.delete_server", SERVICE, MYSQL2)
-    call(static, "ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=0, lower_threshold=0)
-    done = call(static, "ipvs.restore", path="/var/lib/ipvs.saved", ignore=[])
+    write(static.lab.plan.host(static.name).root / "var/lib/ipvs.saved", saved)
+    static.call("ipvs.delete_server", SERVICE, MYSQL2)
+    static.call("ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=0, lower_threshold=0)
+    done = static.call("ipvs.restore", path="/var/lib/ipvs.saved", ignore=[])
     assert done["failed"] == {}
     assert set(done["changes"]) == {f"{SERVICE} -> {MYSQL1}", f"{SERVICE} -> {MYSQL2}"}
-    assert call(static, "ipvs.save") == saved
-    wrong = call(static, "ipvs.restore", "text=-A -t 192.168.9.1:80 -s rr -w 3 -z", ignore=[])
+    assert static.call("ipvs.save") == saved
+    wrong = static.call("ipvs.restore", "-A -t 192.168.9.1:80 -s rr -z", ignore=[])
     assert "line 1: -z: is no option of a saved table" in wrong
-    assert set(call(static, "ipvs.list")) == set(before)
+    assert set(static.call("ipvs.list")) == set(before)
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
     (["ipvs.add_service", SERVICE], f"Cannot add the service {SERVICE}: EEXIST: there is such a service already"),
-    (["ipvs.add_service", "tcp 192.168.9.9:80", "scheduler=nosuch"], "ENOENT: this kernel has no scheduler nosuch"),
-    (["ipvs.edit_service", "tcp 192.168.9.9:80", "scheduler=rr"], "There is no service tcp 192.168.9.9:80"),
+    (["ipvs.add_service", "tcp 192.168.9.9:80", "nosuch"], "ENOENT: this kernel has no scheduler nosuch"),
+    (["ipvs.edit_service", "tcp 192.168.9.9:80", "rr"], "There is no service tcp 192.168.9.9:80"),
     (["ipvs.delete_service", "fwmark 9"], "There is no service fwmark 9 ipv4"),
     (["ipvs.zero", "fwmark 9"], "Cannot zero the counters of fwmark 9 ipv4: ESRCH: there is no such service"),
     (["ipvs.add_server", SERVICE, MYSQL1], "EEXIST: the service has such a server already"),
     (["ipvs.add_server", "fwmark 9", "192.168.9.5"], "ESRCH: there is no such service"),
     (["ipvs.add_server", SERVICE, "127.255.255.255"], "EINVAL: the kernel finds it impossible"),
-    (["ipvs.edit_server", SERVICE, "192.168.9.5", "weight=1"], f"has no server 192.168.9.5:3306; it has: {MYSQL1}, "),
+    (["ipvs.edit_server", SERVICE, "192.168.9.5", "dr"], f"has no server 192.168.9.5:3306; it has: {MYSQL1}, "),
     (["ipvs.drain", SERVICE, "192.168.9.5"], f"{SERVICE} has no server 192.168.9.5:3306"),
     (["ipvs.start_daemon", "master", "nosuch0"], "ENODEV: there is no such interface"),
     (["ipvs.stop_daemon", "backup"], "Cannot stop the backup daemon: ESRCH: it does not run"),
     (["ipvs.start_daemon", "both", "eth0"], "state: is 'both'; allowed: master, backup"),
-    (["ipvs.set_timeouts", "tcp=0"], "tcp: is 0; allowed: 1 to 2147483 of seconds"),
-    (["ipvs.apply", "5"], "services: is 5; allowed: a mapping"),
+    (["ipvs.set_timeouts", 0], "tcp: is 0; allowed: 1 to 2147483 of seconds"),
+    (["ipvs.apply", 5], "services: is 5; allowed: a mapping"),
 ])  # fmt: skip
-def test_errors_say_what_was_asked_and_what_it_means(static: Lab, words: list[str], sentence: str) -> None:
-    assert sentence in str(call(static, *words))
+def test_errors_say_what_was_asked_and_what_it_means(static: Director, words: list[Any], sentence: str) -> None:
+    assert sentence in str(static.call(*words))
 
 
 def test_every_cli_example_runs(cluster: Lab) -> None:
@@ -348,11 +375,10 @@ def test_a_minion_that_may_not_says_so_in_one_sentence(cluster: Lab) -> None:
         assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_two_runs_at_once_end_in_the_wanted_table(static: Lab) -> None:
+def test_two_runs_at_once_end_in_the_wanted_table(static: Director) -> None:
     """Both build the same big table from nothing; whoever comes second finds entries of the other, and goes on."""
     wanted = {f"tcp 10.9.{number // 250}.{number % 250 + 1}:80": {"servers": {"192.168.9.5": {}, "192.168.9.6": {}}}
               for number in range(600)}  # fmt: skip
-    holder = look.wait_for_holder(static)
     program = (
         "import json, sys, ipvs_kernel, ipvs_rules, ipvs_plan\n"
         "wanted = ipvs_rules.table(json.load(sys.stdin))\n"
@@ -360,7 +386,7 @@ def test_two_runs_at_once_end_in_the_wanted_table(static: Lab) -> None:
         "    done = ipvs_kernel.apply(ipvs, lambda present: ipvs_plan.changes(wanted, present))\n"
         "print(json.dumps([len(done.done), [refusal.sentence for refusal in done.refused]]))\n"
     )
-    words = static.host(holder).command(["env", f"PYTHONPATH={UTILS}", PYTHON, "-c", program])
+    words = static.lab.host(static.name).command(["env", f"PYTHONPATH={UTILS}", PYTHON, "-c", program])
     runs = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         for run in runs:
@@ -368,36 +394,36 @@ def test_two_runs_at_once_end_in_the_wanted_table(static: Lab) -> None:
             run.stdin.close()
         said = [json.loads(run.stdout.read()) for run in runs]
         assert [refused for _, refused in said] == [[], []]
-        listed = call(static, "ipvs.list")
+        listed = static.call("ipvs.list")
         assert set(wanted) <= set(listed)
         assert all(len(listed[name]["servers"]) == 2 for name in wanted)
     finally:
         for run in runs:
             run.wait()
-        call(static, "ipvs.apply", services={}, purge=True, scope=["10.9.0.0/16"], ignore=[])
-    assert set(call(static, "ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
+        static.call("ipvs.apply", {}, purge=True, scope=["10.9.0.0/16"], ignore=[])
+    assert set(static.call("ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
 
 
-def test_in_batches_of_one_and_over_ssh(static: Lab) -> None:
+def test_in_batches_of_one_and_over_ssh(static: Director) -> None:
     wanted = json.dumps({"fwmark 8 ipv4": {"servers": {"192.168.9.5": {"weight": 2}}}})
     try:
         words = ["salt", "-b", "1", "--out=json", "--static", "lvs*", "ipvs.apply", wanted]
-        said = json.loads(static.run("master", words).stdout)
+        said = json.loads(static.lab.run("master", words).stdout)
         for director in DIRECTORS:
             assert said[director]["failed"] == {}
             assert set(said[director]["changes"]) == {"fwmark 8 ipv4", "fwmark 8 ipv4 -> 192.168.9.5:0"}
-        salt.allow_ssh(static, *DIRECTORS)
-        over_ssh = static.run("master", ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "ipvs.diff", wanted])
+        salt.allow_ssh(static.lab, *DIRECTORS)
+        over_ssh = static.lab.run("master", ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "ipvs.diff", wanted])
         assert json.loads(over_ssh.stdout)["lvs1"] == {}
         single = ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "state.single", "ipvs.managed", "name=all",
                   f"services={wanted}"]  # fmt: skip
-        (returned,) = json.loads(static.run("master", single).stdout)["lvs1"].values()
+        (returned,) = json.loads(static.lab.run("master", single).stdout)["lvs1"].values()
         assert (returned["result"], returned["changes"]) == (True, {})
         local = ["salt-call", "--local", "--out=json", "state.single", "ipvs.managed", "name=all", f"services={wanted}"]
-        (returned,) = json.loads(static.run("lvs1", local).stdout)["local"].values()
+        (returned,) = json.loads(static.lab.run("lvs1", local).stdout)["local"].values()
         assert (returned["result"], returned["changes"]) == (True, {})
     finally:
-        salt.call(static, "lvs*", "ipvs.ensure_absent", "fwmark 8")
+        salt.static.call("lvs*", "ipvs.ensure_absent", "fwmark 8")
 
 
 def test_one_changed_weight_is_one_message_whatever_the_size(cluster: Lab) -> None:
