@@ -119,8 +119,8 @@ def get_server(service, server):
 def stats(protocol=None, address=None, port=None, fwmark=None):
     """
     What passed through each service and server since its counters were last zeroed: ``connections``, ``packets_in``,
-    ``packets_out``, ``bytes_in``, ``bytes_out``, all counted in 64 bits. With direct routing and tunnels the answers
-    do not pass a director, so what goes out is 0.
+    ``packets_out``, ``bytes_in``, ``bytes_out``, all in 64 bits; the kernel adds them up every two seconds. With direct
+    routing and tunnels the answers do not pass a director, so what goes out is 0.
 
     protocol, address, port, fwmark
         Narrow the list, see :py:func:`list`.
@@ -632,7 +632,7 @@ def apply(services, purge=False, scope=None, ignore=None, drain=0):  # pylint: d
     .. code-block:: bash
 
         salt lvs1 ipvs.apply '{"tcp 192.168.1.100:3306": {"servers": {"192.168.1.5": {"weight": 3}}}}'
-        salt lvs1 ipvs.apply '{}' purge=true scope='["192.168.1.0/24"]'
+        salt lvs1 ipvs.apply '{}' purge=true scope='["192.168.1.0/24"]' ignore='["192.168.1.100"]'
     """
     with _told():
         decide = _decision(services, purge, scope, ignore)
@@ -673,13 +673,15 @@ def restore(text=None, path=None, purge=True, ignore=None):
         false: leave services that the text does not have.
 
     ignore
-        See :py:func:`apply`, as for what is returned.
+        A list of what belongs to somebody else, see :py:func:`apply`; it is left alone whatever the text says.
+
+    Returns what :py:func:`apply` does.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt lvs1 ipvs.restore path=/var/lib/ipvs.saved
+        salt lvs1 ipvs.restore path=/var/lib/ipvs.saved ignore='["192.168.1.100"]'
     """
     with _told():
         if (text is None) == (path is None):
@@ -689,7 +691,9 @@ def restore(text=None, path=None, purge=True, ignore=None):
                 text = Path(path).read_text(encoding="utf-8")
             except (OSError, ValueError) as error:
                 raise ipvs_rules.Wrong(f"path: is {path!r}, which cannot be read: {error}") from error
-        decide = _decision_for(ipvs_text.parse(text), purge, None, ignore)
+        ignored = ipvs_plan.scope_of(ignore, "ignore", ipvs_plan.Nothing)
+        wanted = {key: entry for key, entry in ipvs_text.parse(text).items() if key not in ignored}
+        decide = _decision_for(wanted, purge, None, ignore)
         with ipvs_kernel.Ipvs() as ipvs:
             return _report(ipvs_kernel.apply(ipvs, decide))
 
@@ -1041,9 +1045,12 @@ def _decision_for(wanted, purge, scope, ignore):
 
 
 def _keepalived_runs():
-    for place in Path("/proc").glob("[0-9]*/comm"):
+    """Whether there is a keepalived in this network namespace; one elsewhere has a table of its own."""
+    own = Path("/proc/self/ns/net").stat().st_ino
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            if place.read_text(encoding="utf-8", errors="replace").startswith("keepalived"):
+            name = (place / "comm").read_text(encoding="utf-8", errors="replace")
+            if name.startswith("keepalived") and (place / "ns/net").stat().st_ino == own:
                 return True
         except OSError:
             continue

@@ -5,7 +5,7 @@ MariaDB's replication as facts and statements: GTID sets, accounts, channels. Kn
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mariadb_client import quote
 
@@ -83,8 +83,7 @@ def account_statements(user: str, hosts: list[str], password: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """Where a replica reads from."""
 
     host: str

@@ -20,6 +20,7 @@ from docstrings import cli_examples, public_functions
 from ipvs_strategies import tables
 from mysql_ha_lab import cluster as look
 from mysql_ha_lab import salt
+from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.identity import write
 from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DIRECTORS, REPOSITORY
@@ -164,7 +165,10 @@ def director(cluster: Lab):
     hosts = {one.name: "eth0", "mysql1": "lo", "mysql2": "lo"}
     for host, interface in hosts.items():
         cluster.run(host, ["ip", "address", "replace", f"{VIP}/32", "dev", interface])
+    # A director sees the end of a connection late; the shorter, the sooner a drain ends.
+    one.call("ipvs.set_timeouts", tcp_fin=1)
     yield one
+    one.call("ipvs.set_timeouts", tcp_fin=120)
     one.close()
     for host, interface in hosts.items():
         cluster.run(host, ["ip", "address", "delete", f"{VIP}/32", "dev", interface], check=False)
@@ -246,10 +250,10 @@ def test_drain_waits_for_a_session_and_then_removes(static: Director) -> None:
     static.call("ipvs.delete_server", SERVICE, MYSQL2)
     session = Session(static.lab)
     assert session.server() == "1"
-    static.call("ipvs.set_timeouts", tcp_fin=1)
     try:
         kept = static.call("ipvs.drain", SERVICE, MYSQL1, timeout=2, delete=False)
-        assert (kept["left"], kept["deleted"]) == (1, False)
+        assert kept["left"] >= 1
+        assert kept["deleted"] is False
         assert kept["changes"] == {"weight": {"old": 1, "new": 0}}
         assert session.server() == "1"
         session.close()
@@ -258,7 +262,6 @@ def test_drain_waits_for_a_session_and_then_removes(static: Director) -> None:
         assert static.call("ipvs.get_service", SERVICE)["servers"] == {}
     finally:
         session.close()
-        static.call("ipvs.set_timeouts", tcp_fin=120)
 
 
 def test_connections_and_counters_of_a_session(static: Director, session: Session) -> None:
@@ -267,8 +270,9 @@ def test_connections_and_counters_of_a_session(static: Director, session: Sessio
     (found,) = [one for one in static.call("ipvs.connections", address=VIP) if one["state"] == "ESTABLISHED"]
     assert found["server"] == {"1": MYSQL1, "2": MYSQL2}[answered]
     assert found["client"].startswith("192.168.1.30:")
+    # The kernel adds its counters up every two seconds.
+    wait_for("the counters", lambda: static.call("ipvs.stats", address=VIP)[SERVICE]["packets_in"], 30)
     counted = static.call("ipvs.stats", address=VIP)[SERVICE]
-    assert counted["packets_in"] > 0
     assert counted["packets_out"] == 0, "direct routing: answers do not pass the director"
     assert counted["servers"][found["server"]]["bytes_in"] > 0
     assert "connections_per_second" in static.call("ipvs.rates", address=VIP)[SERVICE]
@@ -285,8 +289,8 @@ def test_every_state_predicts_does_and_then_leaves_alone(static: Director) -> No
         ("managed", "one more", {"services": {"fwmark 7": {"servers": {"192.168.9.6": None}}}, "drain": 5}),
         ("service_absent", "fwmark 7", {"drain": 5}),
         ("service_absent", "udp 192.168.9.1:53", {}),
-        ("timeouts", "short", {"tcp_fin": 60}),
-        ("timeouts", "as before", {"tcp_fin": 120}),
+        ("timeouts", "long", {"tcp_fin": 60}),
+        ("timeouts", "as before", {"tcp_fin": 1}),
         ("sync_daemon", "backup", {"interface": "eth0", "sync_id": 9}),
         ("sync_daemon", "backup", {"interface": "eth0", "sync_id": 10}),
         ("sync_daemon", "backup", {}),
@@ -371,7 +375,10 @@ def test_a_minion_that_may_not_says_so_in_one_sentence(cluster: Lab) -> None:
     for wrapper in (["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"],
                     ["unshare", "--user", "--map-root-user", "--net"]):  # fmt: skip
         done = cluster.run("lvs1", [*wrapper, *call_words], check=False)
-        assert "Cannot reach IPVS: this needs CAP_NET_ADMIN outside of any user namespace" in done.stdout + done.stderr
+        assert (
+            "this needs CAP_NET_ADMIN outside of any user namespace, that is, root on the host itself"
+            in done.stdout + done.stderr
+        )
         assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -415,15 +422,17 @@ def test_in_batches_of_one_and_over_ssh(static: Director) -> None:
         salt.allow_ssh(static.lab, *DIRECTORS)
         over_ssh = static.lab.run("master", ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "ipvs.diff", wanted])
         assert json.loads(over_ssh.stdout)["lvs1"] == {}
-        single = ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "state.single", "ipvs.managed", "name=all",
-                  f"services={wanted}"]  # fmt: skip
-        (returned,) = json.loads(static.lab.run("master", single).stdout)["lvs1"].values()
+        # state.single over ssh looks for the state on the master, so it is a file.
+        sls = {"all": {"ipvs.managed": [{"services": json.loads(wanted)}]}}
+        write(static.lab.plan.host("master").root / "srv/lab/one_service.sls", json.dumps(sls))
+        ssh = ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "state.apply", "one_service"]
+        (returned,) = json.loads(static.lab.run("master", ssh).stdout)["lvs1"].values()
         assert (returned["result"], returned["changes"]) == (True, {})
         local = ["salt-call", "--local", "--out=json", "state.single", "ipvs.managed", "name=all", f"services={wanted}"]
         (returned,) = json.loads(static.lab.run("lvs1", local).stdout)["local"].values()
         assert (returned["result"], returned["changes"]) == (True, {})
     finally:
-        salt.static.call("lvs*", "ipvs.ensure_absent", "fwmark 8")
+        salt.call(static.lab, "lvs*", "ipvs.ensure_absent", "fwmark 8")
 
 
 def test_one_changed_weight_is_one_message_whatever_the_size(cluster: Lab) -> None:

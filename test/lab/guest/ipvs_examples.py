@@ -11,7 +11,6 @@ from pathlib import Path
 
 import salt.config
 import salt.loader
-import salt.minion
 import salt.utils.args
 
 SERVICE = "tcp 192.168.1.100:3306"
@@ -45,10 +44,8 @@ def main():
     for function, examples in json.load(sys.stdin).items():
         for example in examples:
             prepare(modules, function)
-            words = salt.utils.args.parse_input(shlex.split(example)[3:], condition=False)
-            call = modules[f"ipvs.{function}"]
-            arguments, options = salt.minion.load_args_and_kwargs(call, words)
-            said[example] = call(*arguments, **options)
+            arguments, options = salt.utils.args.parse_input(shlex.split(example)[3:], condition=False)
+            said[example] = modules[f"ipvs.{function}"](*arguments, **salt.utils.args.clean_kwargs(**options))
     print(json.dumps(said))
 
 
