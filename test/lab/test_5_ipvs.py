@@ -317,6 +317,106 @@ def test_a_whole_table_with_what_is_keepalives(static: Director) -> None:
     assert set(static.call("ipvs.list")) == {"tcp 192.168.1.100:3306", SERVICE}
 
 
+def test_a_failure_in_the_middle_reports_what_was_done_and_what_was_not(static: Director) -> None:
+    static.call("ipvs.add_service", "fwmark 98")
+    wanted = {
+        "tcp 192.168.9.1:80": {"servers": {"192.168.9.5": {}}},
+        "tcp 192.168.9.2:80": {"scheduler": "nosuch", "servers": {"192.168.9.5": {}}},
+        SERVICE: {"scheduler": "rr", "servers": {MYSQL1: {"weight": 1}, "127.255.255.255": {}}},
+    }
+    done = static.state("managed", "all", services=wanted, purge=True, ignore=["192.168.1.100"])
+    assert done["result"] is False
+    assert set(done["changes"]) == {"tcp 192.168.9.1:80", "tcp 192.168.9.1:80 -> 192.168.9.5:80"}
+    lines = done["comment"].splitlines()
+    assert lines[0] == "2 entries changed; 5 entries not:"
+    assert "  tcp 192.168.9.2:80 -> 192.168.9.5:80: its service could not be added" in lines
+    assert f"  {SERVICE} -> 127.255.255.255:3306: EINVAL: the kernel finds it impossible" in done["comment"]
+    # Nothing is removed while something could not be added: neither the server nor the service that nobody wants.
+    kept = "kept, because something else could not be added or edited"
+    assert {f"  {SERVICE} -> {MYSQL2}: {kept}", f"  fwmark 98 ipv4: {kept}"} <= set(lines)
+    assert set(static.call("ipvs.get_service", SERVICE)["servers"]) == {MYSQL1, MYSQL2}
+
+
+@pytest.mark.parametrize("service", [
+    {"persistence_timeout": 60, "persistence_engine": "sip"},
+    {"scheduler": "none"},
+], ids=str)  # fmt: skip
+def test_what_ipvsadm_has_no_random_tables_for(static: Director, service: dict[str, Any]) -> None:
+    name = "udp 192.168.9.1:5060"
+    static.call("ipvs.ensure_service", name, **service)
+    found = static.call("ipvs.get_service", name)
+    assert {word: found[word] for word in service} == service
+    assert static.state("service_present", name, **service)["changes"] == {}
+    assert text.save(text.parse(static.call("ipvs.save"))) == static.call("ipvs.save")
+
+
+def test_daemons_with_all_their_options(static: Director) -> None:
+    options = {"interface": "eth0", "sync_id": 255, "max_length": 1000, "group": "224.0.0.99", "port": 9999, "ttl": 7}
+    assert static.state("sync_daemon", "master", **options)["result"] is True
+    try:
+        assert static.call("ipvs.daemons") == {"master": options}
+        again = static.call("ipvs.start_daemon", "master", "eth0")
+        assert "Cannot start the master daemon on eth0: EEXIST: it runs already" in again
+    finally:
+        static.call("ipvs.stop_daemon", "master")
+
+
+# --- the cases of Salt's removed lvs, lvs_service and lvs_server ---
+
+
+def test_a_weight_is_not_taken_for_one_that_begins_alike(static: Director) -> None:
+    static.call("ipvs.edit_server", SERVICE, MYSQL1, weight=10)
+    done = static.state("server_present", MYSQL1, service=SERVICE, weight=1)
+    assert done["changes"] == {"weight": {"old": 10, "new": 1}}
+
+
+def test_a_scheduler_is_not_taken_for_one_that_begins_alike(static: Director) -> None:
+    static.call("ipvs.edit_service", SERVICE, scheduler="lblcr")
+    assert static.state("service_present", SERVICE, scheduler="lblc")["changes"] == {
+        "scheduler": {"old": "lblcr", "new": "lblc"}}  # fmt: skip
+
+
+def test_an_address_is_not_taken_for_one_that_begins_alike(static: Director) -> None:
+    static.call("ipvs.add_server", SERVICE, "192.168.1.55")
+    assert static.call("ipvs.get_server", SERVICE, "192.168.1.5")["weight"] == 1
+    assert static.state("server_absent", "192.168.1.5", service=SERVICE)["result"] is True
+    assert static.call("ipvs.get_server", SERVICE, "192.168.1.5") is None
+    assert static.call("ipvs.get_server", SERVICE, "192.168.1.55")["weight"] == 1
+
+
+def test_a_weight_of_zero_is_a_weight(static: Director) -> None:
+    assert static.state("server_present", MYSQL1, service=SERVICE, weight=0)["changes"] == {
+        "weight": {"old": 1, "new": 0}}  # fmt: skip
+    assert static.call("ipvs.get_server", SERVICE, MYSQL1)["weight"] == 0
+    assert static.state("server_present", "192.168.9.7", service=SERVICE, weight=0)["result"] is True
+    assert static.call("ipvs.get_server", SERVICE, "192.168.9.7")["weight"] == 0
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_present_and_absent_where_it_is_so_already(static: Director, test: bool) -> None:
+    for function, name, values in (
+        ("service_present", SERVICE, {}),
+        ("service_present", SERVICE, {"scheduler": "rr"}),
+        ("server_present", MYSQL1, {"service": SERVICE, "forward": "dr", "weight": 1}),
+        ("service_absent", "tcp 192.168.9.1:80", {}),
+        ("server_absent", "192.168.9.5", {"service": SERVICE}),
+        ("server_absent", "192.168.9.5", {"service": "tcp 192.168.9.1:80"}),
+    ):
+        done = static.state(function, name, test=test, **values)
+        assert (done["result"], done["changes"]) == (True, {}), (function, name)
+        assert done["comment"].endswith("is as specified.")
+
+
+def test_a_server_whose_service_is_missing(static: Director) -> None:
+    done = static.state("server_present", "192.168.9.5", service="tcp 192.168.9.1:80")
+    assert (done["result"], done["changes"]) == (False, {})
+    assert "there is no service tcp 192.168.9.1:80" in done["comment"]
+
+
+def test_zero_of_one_service(static: Director) -> None:
+    assert static.call("ipvs.zero", SERVICE) is True
+
+
 def test_save_and_restore_through_salt(static: Director) -> None:
     before = static.call("ipvs.list")
     static.call("ipvs.edit_server", SERVICE, MYSQL1, upper_threshold=100, lower_threshold=50)
