@@ -1084,7 +1084,8 @@ def _progress_of(what):
 
     def progress(text):
         log.info("draining %s: %s", what, text)
-        if "event.send" in __salt__:
+        # Without a master an event has nobody to hear it, and takes seconds to find that out.
+        if __opts__.get("file_client", "remote") == "remote" and "event.send" in __salt__:
             __salt__["event.send"](PROGRESS_TAG, {"draining": what, "progress": text})
 
     return progress
