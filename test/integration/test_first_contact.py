@@ -26,7 +26,7 @@ def test_a_minion_without_a_role_is_told_so_and_gets_our_modules_in_the_same_run
     assert list(first) == ["test.nop", "mysql_ha.pillar_valid", "test.show_notification"]
     assert "modules.ipvs" in first["test.nop"]["name"]
     assert "nothing to do on web1" in first["test.show_notification"]["comment"]
-    assert call("web1", "sys.list_functions", "ipvs") == ["ipvs.list"]
+    assert "ipvs.list" in call("web1", "sys.list_functions", "ipvs")
     second = by_function(call("web1", "state.apply", "mysql_ha"))
     assert list(second) == ["mysql_ha.pillar_valid", "test.show_notification"]
     assert not any(state["changes"] for state in second.values())
