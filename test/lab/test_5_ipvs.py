@@ -350,6 +350,73 @@ def test_what_ipvsadm_has_no_random_tables_for(static: Director, service: dict[s
     assert text.save(text.parse(static.call("ipvs.save"))) == static.call("ipvs.save")
 
 
+def test_the_largest_numbers(static: Director) -> None:
+    largest = {"weight": 2147483647, "upper_threshold": 2147483647, "lower_threshold": 2147483647}
+    marks = {"fwmark 4294967295 ipv4": {"servers": {"192.168.9.5": largest}},
+             "fwmark 4294967295 ipv6": {"persistence_timeout": 2678400, "servers": {}}}  # fmt: skip
+    assert static.call("ipvs.apply", marks)["failed"] == {}
+    found = static.call("ipvs.list", fwmark=4294967295)
+    assert found["fwmark 4294967295 ipv4"]["servers"]["192.168.9.5:0"].items() >= largest.items()
+    assert found["fwmark 4294967295 ipv6"]["persistence_timeout"] == 2678400
+    assert static.call("ipvs.diff", marks) == {}
+
+
+REFUSALS = """
+import json, subprocess, sys
+import ipvs_kernel as kernel, ipvs_model as model, ipvs_rules as rules
+from ipvs_plan import ADD, DELETE, EDIT, Change
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+key, other = rules.service_key("tcp 192.0.2.1:80"), rules.service_key("tcp 192.0.2.2:80")
+own, gone = rules.server_key("192.0.2.5", key), rules.server_key("192.0.2.6", key)
+six = rules.server_key("2001:db8::5", key)
+service = rules.service(key, {}, "")
+plain = model.Server(model.DR, 1, 0, 0, 0, 0, 0)
+tunnel = model.Server(model.TUNNEL, 1, 0, 0, 0, 0, 0)
+with kernel.Ipvs() as ipvs:
+    ipvs.make([Change(ADD, key, None, None, service), Change(ADD, key, own, None, plain),
+               Change(ADD, key, six, None, tunnel)])
+    said = [refusal.sentence for refusal in ipvs.make([
+        Change(ADD, key, None, None, service),
+        Change(EDIT, other, None, service, service),
+        Change(DELETE, other, None, service, None),
+        Change(ADD, key, own, None, plain),
+        Change(EDIT, key, gone, plain, plain),
+        Change(DELETE, key, gone, plain, None),
+        Change(EDIT, key, own, plain, plain._replace(upper_threshold=5, lower_threshold=9)),
+        Change(EDIT, other, own, plain, plain),
+        Change(ADD, key, rules.server_key("2001:db8::6", key), None, plain),
+        Change(ADD, rules.service_key("tcp [2001:db8::1]:80"), None, None, service),
+    ]).refused]
+    try:
+        ipvs.start_daemon(model.Daemon("master", "lo", 0, 0, b"", 0, 0))
+    except kernel.IpvsError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+def test_every_refusal_of_the_kernel_has_its_meaning(cluster: Lab) -> None:
+    """Those too that our rules do not let come to it."""
+    words = ["unshare", "--net", "env", f"PYTHONPATH={UTILS}", PYTHON, "-c", REFUSALS]
+    server, missing = "tcp 192.0.2.1:80 -> 192.0.2.5:80", "tcp 192.0.2.1:80 -> 192.0.2.6:80"
+    assert json.loads(cluster.run("lvs1", words).stdout) == [
+        "Cannot add the service tcp 192.0.2.1:80: EEXIST: there is such a service already",
+        "Cannot edit the service tcp 192.0.2.2:80: ESRCH: there is no such service",
+        "Cannot delete the service tcp 192.0.2.2:80: ESRCH: there is no such service",
+        f"Cannot add the server {server}: EEXIST: the service has such a server already",
+        f"Cannot edit the server {missing}: ENOENT: the service has no such server",
+        f"Cannot delete the server {missing}: ENOENT: the service has no such server",
+        f"Cannot edit the server {server}: ERANGE: a weight or threshold is out of range, or the lower threshold above "
+        "the upper one",
+        "Cannot edit the server tcp 192.0.2.2:80 -> 192.0.2.5:80: ESRCH: there is no such service",
+        "Cannot add the server tcp 192.0.2.1:80 -> [2001:db8::6]:80: EINVAL: the kernel finds it impossible: to this "
+        "host's routes it is no host's address, or it is of another address family while a synchronisation daemon runs",
+        "Cannot add the service tcp [2001:db8::1]:80: EINVAL: the kernel finds a setting of it impossible",
+        "Cannot start the master daemon on lo: EINVAL: the kernel finds a setting of it impossible, or there are "
+        "servers of another address family than their service",
+    ]
+
+
 def test_daemons_with_all_their_options(static: Director) -> None:
     options = {"interface": "eth0", "sync_id": 255, "max_length": 1000, "group": "224.0.0.99", "port": 9999, "ttl": 7}
     assert static.state("sync_daemon", "master", **options)["result"] is True
@@ -527,6 +594,9 @@ def test_in_batches_of_one_and_over_ssh(static: Director) -> None:
         write(static.lab.plan.host("master").root / "srv/lab/one_service.sls", json.dumps(sls))
         ssh = ["salt-ssh", "-i", "--out=json", "--static", "lvs1", "state.apply", "one_service"]
         (returned,) = json.loads(static.lab.run("master", ssh).stdout)["lvs1"].values()
+        assert (returned["result"], returned["changes"]) == (True, {})
+        master = ["salt", "--out=json", "--static", "lvs1", "state.apply", "one_service"]
+        (returned,) = json.loads(static.lab.run("master", master).stdout)["lvs1"].values()
         assert (returned["result"], returned["changes"]) == (True, {})
         local = ["salt-call", "--local", "--out=json", "state.single", "ipvs.managed", "name=all", f"services={wanted}"]
         (returned,) = json.loads(static.lab.run("lvs1", local).stdout)["local"].values()

@@ -58,7 +58,7 @@ def _bench(lab: Lab) -> int:
         lab.power_off(name)
     root = lab.host("lvs1").plan.root
     write(root / SCRIPT_ON_HOST.lstrip("/"), SCRIPT.read_text())
-    run([sys.executable, "-m", "pip", "install", "-q", "--target", root / LIBRARIES_ON_HOST.lstrip("/"), PYROUTE2])
+    run([sys.executable, "-m", "pip", "install", "-qq", "--target", root / LIBRARIES_ON_HOST.lstrip("/"), PYROUTE2])
     lab.run("lvs1", ["systemctl", "stop", "salt-minion"])
     figures: dict[str, Figures] = {}
     for (services, servers), rounds in SIZES.items():
