@@ -16,14 +16,14 @@ PARENT = "mysql_ha-lab"
 
 def trees() -> list[Path]:
     """Where the trees are mounted that systemd works in: version 2's, and beside it version 1's named one."""
-    found = []
+    found: dict[str, Path] = {}  # by device: a tree can be mounted in several places
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         for line in mounts:
             before, _, after = line.partition(" - ")
             kind, _, options = after.split()[:3]
             if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(",")):
-                found.append(Path(before.split()[4]))
-    return found
+                found.setdefault(before.split()[2], Path(before.split()[4]))
+    return list(found.values())
 
 
 def fresh(name: str) -> Callable[[], None]:
