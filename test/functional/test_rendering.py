@@ -115,6 +115,18 @@ PATHS = [
      ["database", "replication", "user"]]  # fmt: skip
 
 
+@pytest.mark.parametrize("minion", ["lvs1", "mysql1"])
+@pytest.mark.parametrize("value", [None, "a: {b", [5], {"x": None}], ids=str)
+def test_each_wrong_value_everywhere_still_renders(render, minion, value) -> None:
+    for path in PATHS:
+        pillar = copy.deepcopy(EXAMPLE)
+        place = pillar["mysql_ha"]
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        assert render(minion, pillar, "mysql_ha")[0]["fun"] == "pillar_valid", path
+
+
 @given(path=st.sampled_from(PATHS), value=values, minion=st.sampled_from(sorted(ROLES)))
 @example(path=["schema"], value={NOT_IN_YAML: None}, minion="lvs1")
 @example(path=["endpoints", "write", "address"], value="a: {b\n", minion="mysql1")
