@@ -6,6 +6,10 @@ Names are the same everywhere. A service is ``tcp 192.168.1.100:3306``, ``udp [2
 192.0.2.1:99`` or ``fwmark 5 ipv6`` (``ipv4`` if left out); a server is ``192.168.1.5:3306``, or without a port, which
 is then its service's. What :py:func:`list` shows can be given to :py:func:`apply` and to the ``ipvs.managed`` state.
 
+Every function raises ``SaltInvocationError`` for what cannot work, naming the argument, its value and what is allowed,
+before anything changes; and ``CommandExecutionError`` for what the kernel refuses, with what was asked, the kernel's
+error by name and what it means there.
+
 Everything here needs CAP_NET_ADMIN outside of any user namespace, reading included.
 """
 
