@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from mariadb_client import quote
 
-ACCESS_DENIED = 1045
-
 
 def parse_gtids(text: str | None) -> dict[tuple[int, int], int]:
     """'1-1-5,2-2-3' as {(domain, server): highest sequence number}.
