@@ -142,7 +142,7 @@ def test_the_whole_cluster_comes_back_from_a_power_loss_without_salt(cluster: La
                 assert cluster.run(database, ["sysctl", "-n", f"net.ipv4.conf.all.{key}"]).stdout.strip() == value
     finally:
         cluster.run("master", ["systemctl", "start", "salt-master"])
-        wait_for("every minion to answer", lambda: not salt.silent_minions(cluster), 300, 1)
+        salt.wait_for_minions(cluster)
     for result in salt.apply(cluster).values():
         assert result.ok, result.error or result.problems()
         assert not result.changed

@@ -264,6 +264,32 @@ def test_drain_waits_for_a_session_and_then_removes(static: Director) -> None:
         session.close()
 
 
+def test_a_drain_tells_the_event_bus_how_it_goes(static: Director) -> None:
+    static.call("ipvs.delete_server", SERVICE, MYSQL2)
+    session = Session(static.lab)
+    listener = static.lab.popen("master", ["salt-run", "state.event", "mysql_ha/ipvs/drain", "count=1"])
+    try:
+        assert session.server() == "1"
+
+        def heard() -> bool:
+            left = salt.call(static.lab, static.name, "ipvs.drain", SERVICE, MYSQL1, "timeout=1", "delete=False")
+            assert left[static.name]["left"] >= 1, left
+            return listener.poll() is not None
+
+        # Whoever begins to listen late hears of the next drain.
+        wait_for("an event of the drain", heard, 300)
+        tag, _, said = listener.stdout.read().partition("\t")
+        event = json.loads(said)
+        assert tag == "mysql_ha/ipvs/drain"
+        assert event["id"] == static.name
+        assert event["data"]["draining"] == f"{SERVICE} -> {MYSQL1}"
+        assert re.fullmatch(r"1 connections left, \d+ s to go", event["data"]["progress"])
+    finally:
+        listener.kill()
+        listener.communicate()
+        session.close()
+
+
 def test_connections_and_counters_of_a_session(static: Director, session: Session) -> None:
     static.call("ipvs.zero", SERVICE)
     answered = session.server()

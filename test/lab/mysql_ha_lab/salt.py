@@ -78,7 +78,7 @@ def set_up(lab: Lab, pillar: Path) -> None:
         )
         for host in lab.plan.hosts:
             accept_key(lab, host)
-        wait_for("every minion to answer", lambda: not silent_minions(lab), 300, 1)
+        wait_for_minions(lab)
 
 
 def copy_formula(lab: Lab, source: Path = REPOSITORY) -> None:
@@ -135,6 +135,32 @@ def accept_key(lab: Lab, host: str) -> None:
         return host in keys.get("minions", [])
 
     wait_for(f"the key of {host}", accepted, 180, 1)
+
+
+def wait_for_minions(lab: Lab, timeout: float = 300) -> None:
+    """Wait until every minion answers; LabError says who does not, and what the services said."""
+    silent: set[str] = set()
+
+    def all_answer() -> bool:
+        nonlocal silent
+        silent = silent_minions(lab)
+        return not silent
+
+    try:
+        wait_for("every minion to answer", all_answer, timeout, 1)
+    except LabError as error:
+        said = [complaints(lab, "master", "salt-master"), *(complaints(lab, host, "salt-minion") for host in silent)]
+        raise LabError("\n".join([f"{error}; silent: {', '.join(sorted(silent))}", *said])) from None
+
+
+def complaints(lab: Lab, host: str, service: str, lines: int = 12) -> str:
+    """The last that a host's service said, for an error message."""
+    words = ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), "-u", service]
+    try:
+        said = lab.run(host, words, check=False, timeout=30).stdout.strip()
+    except LabError as error:
+        said = str(error)
+    return f"{service} on {host}: {said[-1500:] or 'said nothing'}"
 
 
 def silent_minions(lab: Lab) -> set[str]:
