@@ -24,6 +24,8 @@ from .progress import say, say_meanwhile, step
 FORMULA_PARTS = ["FORMULA", "mysql_ha", "_modules", "_states", "_utils", "_beacons", "_runners", "_output"]
 PILLAR_TOP = "base:\n  '*':\n    - mysql_ha\n"
 APPLY_SECONDS = 2400
+# What a Salt master says when a worker of it will answer no request ever; only another start helps.
+LOST_WORKER = "worker will be non-functional"
 SILENCE_SECONDS = 5 if sys.stdout.isatty() else 60
 
 
@@ -140,10 +142,15 @@ def accept_key(lab: Lab, host: str) -> None:
 def wait_for_minions(lab: Lab, timeout: float = 300) -> None:
     """Wait until every minion answers; LabError says who does not, and what the services said."""
     silent: set[str] = set()
+    restarted = False
 
     def all_answer() -> bool:
-        nonlocal silent
+        nonlocal silent, restarted
         silent = silent_minions(lab)
+        if silent and not restarted and LOST_WORKER in journal(lab, "master", "salt-master", 1000):
+            say("the Salt master lost a worker at its start (saltstack/salt 61734); it is started again")
+            lab.run("master", ["systemctl", "restart", "salt-master"])
+            restarted = True
         return not silent
 
     try:
@@ -153,14 +160,18 @@ def wait_for_minions(lab: Lab, timeout: float = 300) -> None:
         raise LabError("\n".join([f"{error}; silent: {', '.join(sorted(silent))}", *said])) from None
 
 
-def complaints(lab: Lab, host: str, service: str, lines: int = 12) -> str:
+def complaints(lab: Lab, host: str, service: str) -> str:
     """The last that a host's service said, for an error message."""
+    return f"{service} on {host}: {journal(lab, host, service, 12)[-1500:] or 'said nothing'}"
+
+
+def journal(lab: Lab, host: str, service: str, lines: int) -> str:
+    """The last lines that a host's service said, or why they cannot be read."""
     words = ["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", str(lines), "-u", service]
     try:
-        said = lab.run(host, words, check=False, timeout=30).stdout.strip()
+        return lab.run(host, words, check=False, timeout=30).stdout.strip()
     except LabError as error:
-        said = str(error)
-    return f"{service} on {host}: {said[-1500:] or 'said nothing'}"
+        return str(error)
 
 
 def silent_minions(lab: Lab) -> set[str]:
