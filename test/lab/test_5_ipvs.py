@@ -278,7 +278,7 @@ def test_a_drain_tells_the_event_bus_how_it_goes(static: Director) -> None:
 
         # Whoever begins to listen late hears of the next drain.
         wait_for("an event of the drain", heard, 300)
-        tag, _, said = listener.stdout.read().partition("\t")
+        tag, _, said = listener.stdout.read().splitlines()[0].partition("\t")
         event = json.loads(said)
         assert tag == "mysql_ha/ipvs/drain"
         assert event["id"] == static.name

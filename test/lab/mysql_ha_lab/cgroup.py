@@ -50,6 +50,12 @@ def left(name: str) -> list[Path]:
     return [place for tree in trees() if (place := tree / PARENT / name).is_dir()]
 
 
+def members(name: str) -> list[int]:
+    """The processes in the groups of this name, whatever became of the namespaces that they lived in."""
+    listed = [file for place in left(name) for file in place.rglob("cgroup.procs")]
+    return sorted({int(pid) for file in listed for pid in file.read_text().split()})
+
+
 def remove(name: str) -> None:
     """Remove the groups of this name with all below them; their processes have ended before."""
     for place in left(name):

@@ -77,4 +77,5 @@ class Container:
         leader = self.leader()
         process.kill([leader] if leader else [], self.plan.name)
         process.kill([*self.supervisors(), *self.all_processes()], self.plan.name)
+        process.kill(cgroup.members(self.plan.machine), self.plan.name)
         cgroup.remove(self.plan.machine)
