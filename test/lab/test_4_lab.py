@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mysql_ha_lab import cgroup, lan, process, salt
+from mysql_ha_lab import cgroup, lan, plan, process, salt
 from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.lab import Lab
-from mysql_ha_lab.plan import LabError
+from mysql_ha_lab.plan import LabError, flavor_record, recorded_flavor
 
 COMMAND = Path(__file__).parent / "lab"
 
@@ -100,6 +100,7 @@ def test_a_frozen_process_neither_dies_nor_answers(cluster: Lab) -> None:
     (["exec", "lvs3", "--", "true"], "no host 'lvs3' in the lab; there are: master, lvs1"),
     (["status", "--name", "Not A Name"], "--name: is 'Not A Name'; allowed: 1 to 8 lower-case"),
     (["up", "--pillar", "/nowhere"], "--pillar: no file /nowhere"),
+    (["up", "--database", "oracle"], "--database: is 'oracle'; allowed: mariadb, mysql, mariadb-10.11"),
     (["heal", "lvs1"], "heal: name two hosts, or none"),
     (["exec", "lvs1"], "nothing to run; say: lab exec HOST -- COMMAND"),
 ])  # fmt: skip
@@ -114,6 +115,27 @@ def test_two_commands_do_not_build_the_same_lab_at_once(lab: Lab) -> None:
     done = subprocess.run([COMMAND, "down", "--name", lab.plan.name], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "another command works on lab" in done.stderr
+
+
+def test_disks_keep_the_database_that_they_were_made_for(lab: Lab) -> None:
+    name = lab.plan.name
+    sentence = (
+        f"--database: is 'mysql', but the disks of lab '{name}' were made for 'mariadb'.*down --purge --name {name}"
+    )
+    with pytest.raises(LabError, match=sentence):
+        Lab(name, "mysql").up()
+    assert recorded_flavor(name) == "mariadb"
+
+
+def test_later_commands_know_a_labs_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "STATE", tmp_path)
+    assert Lab("new").plan.database.name == "mariadb"
+    record = flavor_record("new")
+    record.parent.mkdir()
+    record.write_text("mysql\n")
+    made = Lab("new").plan
+    assert made.database.name == "mysql"
+    assert {host.name for host in made.hosts.values() if host.database} == {"mysql1", "mysql2"}
 
 
 def test_wait_names_what_it_waited_for() -> None:

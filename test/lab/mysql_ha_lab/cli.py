@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import lan, salt
 from .lab import Lab
-from .plan import REPOSITORY, LabError
+from .plan import DEFAULT_FLAVOR, FLAVORS, REPOSITORY, LabError
 from .prepare import prepare, require_root
 from .progress import say, step, warn
 
@@ -32,7 +32,11 @@ def parser() -> argparse.ArgumentParser:
     up = verb("up", "build what is missing, boot every host, accept the keys")
     up.add_argument("--pillar", type=Path, default=REPOSITORY / "pillar.example", help="default: pillar.example")
     up.add_argument("--mirror", help="Debian mirror; default: the one in this machine's apt configuration")
-    up.add_argument("--database", choices=["mariadb"], default="mariadb", help="which server the packages hold")
+    up.add_argument(
+        "--database",
+        metavar="FLAVOR",
+        help=f"{', '.join(FLAVORS)}; default: what the lab has, {DEFAULT_FLAVOR} in a new one",
+    )
     apply = verb("apply", "salt '*' state.apply mysql_ha; exit status 0 only if every state of every host is true")
     apply.add_argument("arguments", nargs="*", metavar="STATE_ARG", help="such as test=True")
     execute = verb("exec", "run a command as root on a host: lab exec HOST -- COMMAND...")
@@ -79,7 +83,7 @@ def _do(asked: argparse.Namespace) -> int:
         installed = prepare()
         say(f"installed: {', '.join(installed)}" if installed else "this machine has all that the lab needs")
         return 0
-    lab = Lab(asked.name)
+    lab = Lab(asked.name, getattr(asked, "database", None))
     if asked.verb in ("up", "down"):
         with lab.only_me():
             return _up(lab, asked) if asked.verb == "up" else _down(lab, asked)
@@ -141,6 +145,7 @@ def _status(lab: Lab, _: argparse.Namespace) -> int:
         print("{:8} {:15} {:11} {}".format(*row))
     cuts = lan.cuts(lab.plan) if lab.plan.lan_namespace in lan.namespaces() else []
     print("cuts: " + (", ".join(cuts) or "none"))
+    print(f"database: {lab.plan.database.name}")
     return 0
 
 

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS shop.visits (id BIGINT AUTO_INCREMENT PRIMARY KEY, at
 
 def sql(lab: Lab, host: str, statements: str) -> str:
     """Statements on a database, as its root; the rows, tab-separated, without headings."""
-    return lab.run(host, ["mariadb", "--batch", "--skip-column-names"], stdin=statements).stdout.strip()
+    words = [lab.plan.database.client, "--batch", "--skip-column-names"]
+    return lab.run(host, words, stdin=statements).stdout.strip()
 
 
 def set_up(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from .disk import is_mounted, mount_overlay, unmount
 from .guest import Guest
 from .identity import write_identity
 from .layers import Layers, ensure_layers
-from .plan import STATE, HostPlan, LabError, LabPlan, lab_plan
+from .plan import DEFAULT_FLAVOR, STATE, HostPlan, LabError, LabPlan, flavor_record, lab_plan, recorded_flavor
 from .prepare import kernel_has_ipvs
 from .progress import say, step
 
@@ -30,8 +30,8 @@ SHUTDOWN_SECONDS = 30  # what has not ended by then is killed
 class Lab:
     """A lab by name. Every verb can be repeated, and goes on where an interrupted one stopped."""
 
-    def __init__(self, name: str = "lab") -> None:
-        self.plan: LabPlan = lab_plan(name, directors_need_kernel=not kernel_has_ipvs())
+    def __init__(self, name: str = "lab", database: str | None = None) -> None:
+        self.plan: LabPlan = lab_plan(name, directors_need_kernel=not kernel_has_ipvs(), database=database)
         self.key = self.plan.directory / "ssh_key"
 
     @contextmanager
@@ -67,7 +67,9 @@ class Lab:
 
     def up(self, mirror: str | None = None) -> None:
         """Build what is missing and boot every host that is off; returns when all of them answer."""
-        layers = ensure_layers(mirror, with_kernel=any(host.own_kernel for host in self.plan.hosts.values()))
+        self._refuse_another_database()
+        own_kernel = any(host.own_kernel for host in self.plan.hosts.values())
+        layers = ensure_layers(mirror, own_kernel, self.plan.database)
         self._remember(layers)
         with step("boot " + ", ".join(self.plan.hosts)):
             lan.ensure_lan(self.plan)
@@ -77,8 +79,21 @@ class Lab:
             for machine in self.machines():
                 self._wait_until_up(machine)
 
+    def _refuse_another_database(self) -> None:
+        """Disks keep the Debian that they were made with, so the databases on them cannot change their flavor."""
+        if not any((host.directory / "layers").exists() for host in self.plan.hosts.values()):
+            return
+        # Labs that are older than the record have the default flavor.
+        made_for, wanted = recorded_flavor(self.plan.name) or DEFAULT_FLAVOR, self.plan.database.name
+        if made_for != wanted:
+            raise LabError(
+                f"--database: is '{wanted}', but the disks of lab '{self.plan.name}' were made for '{made_for}'; "
+                f"throw them away first: lab down --purge --name {self.plan.name}"
+            )
+
     def _remember(self, layers: Layers) -> None:
         self.plan.directory.mkdir(parents=True, exist_ok=True)
+        flavor_record(self.plan.name).write_text(self.plan.database.name + "\n")
         if not self.key.exists():
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mysql_ha-lab", "-f", self.key])
         for name, target in (("kernel", layers.kernel), ("sources", layers.sources)):
@@ -102,7 +117,7 @@ class Lab:
             if not all(layer.exists() for layer in made_with):
                 raise LabError(f"the images under {host.name}'s disk are gone; run: lab down --purge")
             return made_with
-        lower = layers.lower(host.own_kernel)
+        lower = layers.lower(host)
         host.directory.mkdir(parents=True, exist_ok=True)
         record.write_text("\n".join(str(layer) for layer in lower) + "\n")
         return lower

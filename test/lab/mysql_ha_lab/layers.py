@@ -6,6 +6,9 @@
     kernel    /usr/lib/modules of the guests' kernel, and beside the tree the kernel itself
     sources   the tarballs of keepalived and ipvsadm, unchanged upstream ones from Debian's pool
 
+Database hosts whose server comes from another Debian have the first three from there; they are made when a
+lab asks for them.
+
 Each layer lies under a name made of all that went into it, so a changed recipe makes a new one and an
 interrupted one leaves nothing that looks whole.
 """
@@ -26,12 +29,9 @@ from pathlib import Path
 
 from .command import CLEAN_ENVIRONMENT, run
 from .disk import mount_overlay, unmount
-from .plan import CACHE, LabError
+from .plan import CACHE, DEFAULT_FLAVOR, FLAVORS, NEWER_SUITE, SUITE, Flavor, HostPlan, LabError
 from .progress import step
 
-SUITE = "trixie"
-# Only there are the kernel recent enough for seccomp (1.5 times faster) and keepalived 2.3.4's tarball.
-NEWER_SUITE = "sid"
 SALT = "3008.3"
 RECIPE = 3  # raised by hand when a builder below changes what it makes
 
@@ -40,10 +40,11 @@ BASE_PACKAGES = [
     "openssh-server", "openssh-client", "python3", "ca-certificates",
 ]  # fmt: skip
 BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev", "python3-venv"]
-# What the formula installs on Debian (mysql_ha/osfamilymap.yaml, which a test compares with this).
-FORMULA_PACKAGES = [
+# What the formula installs on Debian beside the database of some flavor (mysql_ha/osfamilymap.yaml, which a test
+# compares with this and with the flavors' packages).
+COMMON_PACKAGES = [
     "gcc", "make", "pkg-config", "libc6-dev", "libssl-dev", "libnl-3-dev", "libnl-genl-3-dev", "libnftnl-dev",
-    "libmnl-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev", "mariadb-server",
+    "libmnl-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev",
 ]  # fmt: skip
 SOURCES = ["keepalived", "ipvsadm"]
 # Files that would change this machine's own kernel settings if a container applied them at boot.
@@ -56,19 +57,28 @@ UNWANTED_UNITS = [
 
 
 @dataclass(frozen=True)
-class Layers:
-    """Where the layers lie; ``kernel`` is None where containers can be directors."""
+class System:
+    """Where the layers of one Debian lie."""
 
     base: Path
     salt: Path
     packages: Path
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Where the layers lie; ``kernel`` is None where containers can be directors."""
+
+    common: System
+    database: System
     sources: Path
     kernel: Path | None
 
-    def lower(self, own_kernel: bool) -> list[Path]:
+    def lower(self, host: HostPlan) -> list[Path]:
         """The layers of a host's disk, the topmost first."""
-        kernel = [self.kernel / "tree"] if own_kernel and self.kernel else []
-        return [*kernel, self.packages, self.salt, self.base]
+        kernel = [self.kernel / "tree"] if host.own_kernel and self.kernel else []
+        system = self.database if host.database else self.common
+        return [*kernel, system.packages, system.salt, system.base]
 
 
 def mirror() -> str:
@@ -81,7 +91,7 @@ def mirror() -> str:
     raise LabError("no Debian mirror in this machine's apt configuration; name one with --mirror")
 
 
-def ensure_layers(mirror_uri: str | None, with_kernel: bool) -> Layers:
+def ensure_layers(mirror_uri: str | None, with_kernel: bool, database: Flavor) -> Layers:
     """Make whatever layer is missing; one process at a time, however many labs ask."""
     if with_kernel and platform.machine() != "x86_64":
         raise LabError(f"this kernel has no IPVS, and User Mode Linux is not packaged for {platform.machine()}")
@@ -90,14 +100,25 @@ def ensure_layers(mirror_uri: str | None, with_kernel: bool) -> Layers:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _clear_workspaces()
         found = mirror_uri or mirror()
-        base = _layer("base", [SUITE, BASE_PACKAGES, UNWANTED_UNITS], "Debian base system", _make_base, found)
-        salt = _layer("salt", [base.name, SALT, BUILD_PACKAGES, "zip"], f"Salt {SALT}", _make_salt, found, base)
-        packages = _layer("packages", [base.name, FORMULA_PACKAGES], "package repository", _make_packages, found, base)
-        sources = _layer("sources", [SOURCES], "tarballs", _make_sources, found, base)
+        common = _system(FLAVORS[DEFAULT_FLAVOR], found)
+        sources = _layer("sources", [SOURCES], "tarballs", _make_sources, found, common.base)
         kernel = None
         if with_kernel:
-            kernel = _layer("kernel", [base.name], "kernel with IPVS", _make_kernel, found, base)
-    return Layers(base, salt, packages, sources, kernel)
+            kernel = _layer("kernel", [common.base.name], "kernel with IPVS", _make_kernel, found, common.base)
+        return Layers(common, _system(database, found), sources, kernel)
+
+
+def _system(flavor: Flavor, mirror_uri: str) -> System:
+    """The Debian of a flavor, with Salt and with what the formula installs there."""
+    suite = flavor.suite
+    base = _layer("base", [suite, BASE_PACKAGES, UNWANTED_UNITS], f"Debian base system ({suite})",
+                  _make_base, mirror_uri, suite)  # fmt: skip
+    salt = _layer("salt", [base.name, SALT, BUILD_PACKAGES, "zip"], f"Salt {SALT} ({suite})",
+                  _make_salt, mirror_uri, suite, base)  # fmt: skip
+    wanted = [*COMMON_PACKAGES, *flavor.packages]
+    packages = _layer("packages", [base.name, wanted], f"package repository ({flavor.name})",
+                      _make_packages, mirror_uri, suite, base, wanted)  # fmt: skip
+    return System(base, salt, packages)
 
 
 def _layer(name: str, recipe: list[object], title: str, make: Callable[..., None], *arguments: object) -> Path:
@@ -113,9 +134,9 @@ def _layer(name: str, recipe: list[object], title: str, make: Callable[..., None
     return place
 
 
-def _make_base(place: Path, mirror_uri: str) -> None:
+def _make_base(place: Path, mirror_uri: str, suite: str) -> None:
     run(
-        ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, place, mirror_uri],
+        ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", suite, place, mirror_uri],
         timeout=1800,
     )
     for unit in UNWANTED_UNITS:
@@ -139,8 +160,8 @@ def _link(place: Path) -> None:
     place.symlink_to("/dev/null")
 
 
-def _make_salt(place: Path, mirror_uri: str, base: Path) -> None:
-    with _workspace(base, mirror_uri) as root:
+def _make_salt(place: Path, mirror_uri: str, suite: str, base: Path) -> None:
+    with _workspace(base, mirror_uri, suite) as root:
         _apt(root, "install", "-y", "--no-install-recommends", *BUILD_PACKAGES)
         _chroot(root, "python3", "-m", "venv", "/opt/salt")
         _chroot(root, "/opt/salt/bin/pip", "install", "-q", "--no-cache-dir", f"salt=={SALT}", "pymysql")
@@ -152,9 +173,9 @@ def _make_salt(place: Path, mirror_uri: str, base: Path) -> None:
         (place / "usr/lib" / f"{library.name.replace('.', '')}.zip").mkdir(parents=True)
 
 
-def _make_packages(place: Path, mirror_uri: str, base: Path) -> None:
-    with _workspace(base, mirror_uri) as root:
-        _apt(root, "install", "-y", "--no-install-recommends", "--download-only", *FORMULA_PACKAGES)
+def _make_packages(place: Path, mirror_uri: str, suite: str, base: Path, wanted: list[str]) -> None:
+    with _workspace(base, mirror_uri, suite) as root:
+        _apt(root, "install", "-y", "--no-install-recommends", "--download-only", *wanted)
         repository = place / "srv/packages"
         repository.mkdir(parents=True)
         for package in (root / "var/cache/apt/archives").glob("*.deb"):
@@ -204,15 +225,18 @@ def _make_kernel(place: Path, mirror_uri: str, base: Path) -> None:
 
 
 def _use_newer_suite(root: Path, kind: str, mirror_uri: str) -> None:
-    # sid's Release file may be past its date on a mirror that lags.
-    (root / "etc/apt/sources.list.d/newer.list").write_text(
-        f"{kind} [check-valid-until=no] {mirror_uri} {NEWER_SUITE} main\n"
-    )
+    (root / "etc/apt/sources.list.d/newer.list").write_text(_apt_line(kind, mirror_uri, NEWER_SUITE))
     _chroot(root, "apt-get", "update", "-q")
 
 
+def _apt_line(kind: str, mirror_uri: str, suite: str) -> str:
+    # sid's Release file may be past its date on a mirror that lags.
+    option = "[check-valid-until=no] " if suite == NEWER_SUITE else ""
+    return f"{kind} {option}{mirror_uri} {suite} main\n"
+
+
 @contextmanager
-def _workspace(base: Path, mirror_uri: str) -> Iterator[Path]:
+def _workspace(base: Path, mirror_uri: str, suite: str = SUITE) -> Iterator[Path]:
     """The base system to work in and throw away, able to reach the package registries."""
     place = Path(tempfile.mkdtemp(prefix="work-", dir=CACHE))
     root = place / "root"
@@ -221,7 +245,7 @@ def _workspace(base: Path, mirror_uri: str) -> Iterator[Path]:
         shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
         # A machine behind a proxy has its own certificate authorities.
         shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
-        (root / "etc/apt/sources.list.d/debian.list").write_text(f"deb {mirror_uri} {SUITE} main\n")
+        (root / "etc/apt/sources.list.d/debian.list").write_text(_apt_line("deb", mirror_uri, suite))
         _chroot(root, "apt-get", "update", "-q")
         yield root
     finally:

@@ -27,6 +27,9 @@ ADDRESSES = {
 DIRECTORS = ("lvs1", "lvs2")
 DATABASES = ("mysql1", "mysql2")
 NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
+SUITE = "trixie"
+# Only there are the kernel recent enough for seccomp (1.5 times faster), keepalived 2.3.4's tarball, and MySQL.
+NEWER_SUITE = "sid"
 
 
 class LabError(Exception):
@@ -34,13 +37,40 @@ class LabError(Exception):
 
 
 @dataclass(frozen=True)
+class Flavor:
+    """A database server: its packages, the Debian that has them, and its command line client.
+
+    A database host runs that Debian as a whole. One suite's server on another suite's system would be a
+    mixture that nobody has in production: MySQL from sid would replace trixie's C library, and MariaDB 10.11
+    would run with libraries that it was not built for.
+    """
+
+    name: str
+    suite: str
+    packages: tuple[str, ...]
+    client: str
+
+
+DEFAULT_FLAVOR = "mariadb"
+FLAVORS = {
+    flavor.name: flavor
+    for flavor in (
+        Flavor(DEFAULT_FLAVOR, SUITE, ("mariadb-server",), "mariadb"),
+        Flavor("mysql", NEWER_SUITE, ("mysql-server",), "mysql"),
+        Flavor("mariadb-10.11", "bookworm", ("mariadb-server",), "mariadb"),
+    )
+}
+
+
+@dataclass(frozen=True)
 class HostPlan:
-    """One host: its name, its address, and whether it needs a kernel of its own."""
+    """One host: its name, its address, whether it needs a kernel of its own, and the database it may have."""
 
     lab: str
     name: str
     address: netaddr.IPAddress
     own_kernel: bool
+    database: Flavor | None = None
 
     @property
     def directory(self) -> Path:
@@ -78,9 +108,10 @@ class HostPlan:
 
 @dataclass(frozen=True)
 class LabPlan:
-    """All hosts of one lab."""
+    """All hosts of one lab, and what its databases are."""
 
     name: str
+    database: Flavor
     hosts: dict[str, HostPlan] = field(default_factory=dict)
 
     @property
@@ -98,14 +129,36 @@ class LabPlan:
         return self.hosts[name]
 
 
-def lab_plan(name: str, directors_need_kernel: bool) -> LabPlan:
-    """Plan a lab called ``name`` (1-8 of a-z0-9); several can stand side by side."""
+def lab_plan(name: str, directors_need_kernel: bool, database: str | None = None) -> LabPlan:
+    """Plan a lab called ``name`` (1-8 of a-z0-9); several can stand side by side.
+
+    Without ``database`` its databases are what they already were, and MariaDB in a new lab.
+    """
     if not NAME.fullmatch(name):
         raise LabError(f"--name: is '{name}'; allowed: 1 to 8 lower-case letters and digits, a letter first")
+    flavor = _flavor(database or recorded_flavor(name) or DEFAULT_FLAVOR)
     hosts = {}
     for host, text in ADDRESSES.items():
         address = netaddr.IPAddress(text)
         if address not in LAN:
             raise LabError(f"{host}: {address} lies outside the LAN {LAN}")
-        hosts[host] = HostPlan(name, host, address, directors_need_kernel and host in DIRECTORS)
-    return LabPlan(name, hosts)
+        own_kernel = directors_need_kernel and host in DIRECTORS
+        hosts[host] = HostPlan(name, host, address, own_kernel, flavor if host in DATABASES else None)
+    return LabPlan(name, flavor, hosts)
+
+
+def flavor_record(name: str) -> Path:
+    """The file in a lab's directory that says which flavor its databases' disks were made for."""
+    return STATE / name / "database"
+
+
+def recorded_flavor(name: str) -> str | None:
+    """The flavor of a lab that is there already."""
+    record = flavor_record(name)
+    return record.read_text().strip() if record.exists() else None
+
+
+def _flavor(name: str) -> Flavor:
+    if name not in FLAVORS:
+        raise LabError(f"--database: is '{name}'; allowed: {', '.join(FLAVORS)}")
+    return FLAVORS[name]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from .command import run
 from .plan import LabError
+from .progress import warn
 
 # command -> Debian package that has it
 TOOLS = {
@@ -20,6 +22,7 @@ TOOLS = {
     "patchelf": "patchelf",
     "dpkg-scanpackages": "dpkg-dev",
 }
+NULL = Path("/dev/null")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -41,6 +44,7 @@ def missing_packages() -> list[str]:
 def prepare() -> list[str]:
     """Install what is missing with apt-get; returns the packages that were installed."""
     require_root()
+    _warn_of_closed_null()
     missing = missing_packages()
     if not missing:
         return []
@@ -50,6 +54,14 @@ def prepare() -> list[str]:
     run(["apt-get", "update", "-q"], env=env)
     run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing], env=env, timeout=1200)
     return missing
+
+
+def _warn_of_closed_null() -> None:
+    """Containers get /dev/null with the mode that it has here; a wrong one keeps their D-Bus from starting."""
+    mode = stat.S_IMODE(NULL.stat().st_mode)
+    if mode != 0o666:
+        warn(f"{NULL} of this machine has mode {mode:04o}, and so has every host's: services that do not run as root "
+             f"fail there; mend it: chmod 666 {NULL}")  # fmt: skip
 
 
 def kernel_has_ipvs() -> bool:
