@@ -1,5 +1,5 @@
 """
-SQL through MariaDB's own command-line client. Knows nothing of Salt.
+SQL through the server's own command-line client, MariaDB's or MySQL's. Knows nothing of Salt.
 
 Statements go in on standard input and the peer's password through an option file that only root can read:
 neither appears in an argument list, in the environment, or in a log.
@@ -13,7 +13,11 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
+Row = dict[str, "str | None"]
+
+CLIENTS = ("mariadb", "mysql")
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
 # One mode for every session, so that quoting means the same whatever the server's own mode is.
 PREAMBLE = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES';\n"
@@ -33,28 +37,46 @@ def quote(value: str) -> str:
     return f"'{escaped}'"
 
 
-def local(sql: str, timeout: float = 30) -> list[dict[str, str | None]]:
+def local(sql: str, timeout: float = 30) -> list[Row]:
     """Run statements on this host's server as the system's root, over the unix socket.
 
     Returns the rows of the one result that there may be, each as column -> text (None for NULL). ``timeout``
     is in seconds. Raises SqlError.
     """
-    return _run(["--no-defaults", "--protocol=socket", "--user=root"], sql, timeout)
+    return _run(_client(), ["--no-defaults", "--protocol=socket", "--user=root"], sql, timeout)
 
 
-def remote(
-    host: str, port: int, user: str, password: str, sql: str, timeout: float = 10
-) -> list[dict[str, str | None]]:
-    """Run statements on another server over TLS, its certificate verified; returns and raises like ``local``."""
+class Peer(NamedTuple):
+    """Another server, and how to log in there: over TLS with a verified certificate unless ``tls`` is false."""
+
+    host: str
+    port: int
+    user: str
+    tls: bool = True
+    ca_file: str = ""  # empty: the server's own way, which MariaDB has from 11.4 on
+
+
+def remote(peer: Peer, password: str, sql: str, timeout: float = 10) -> list[Row]:
+    """Run statements on another server; returns and raises like ``local``."""
+    client = _client()
     handle, options = tempfile.mkstemp(prefix="mysql_ha-", suffix=".cnf")  # created with mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(f"[client]\npassword={option_value(password)}\n")
-        words = [f"--defaults-file={options}", "--protocol=tcp", f"--host={host}", f"--port={port}", f"--user={user}",
-                 "--ssl", "--connect-timeout=5"]  # fmt: skip
-        return _run(words, sql, timeout)
+        words = [f"--defaults-file={options}", "--protocol=tcp", f"--host={peer.host}", f"--port={peer.port}",
+                 f"--user={peer.user}", "--connect-timeout=5", *_tls(client, peer)]  # fmt: skip
+        return _run(client, words, sql, timeout)
     finally:
         Path(options).unlink()
+
+
+def _tls(client: str, peer: Peer) -> list[str]:
+    is_mariadb = Path(client).name == "mariadb"
+    if not peer.tls:
+        # A password that is not sent in clear needs the server's public key there (caching_sha2_password).
+        return ["--skip-ssl"] if is_mariadb else ["--ssl-mode=DISABLED", "--get-server-public-key"]
+    ca = [f"--ssl-ca={peer.ca_file}"] if peer.ca_file else []
+    return [*ca, *(["--ssl", "--ssl-verify-server-cert"] if is_mariadb else ["--ssl-mode=VERIFY_IDENTITY"])]
 
 
 def option_value(value: str) -> str:
@@ -63,10 +85,15 @@ def option_value(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _run(words: list[str], sql: str, timeout: float) -> list[dict[str, str | None]]:
-    client = shutil.which("mariadb", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    if client is None:
-        raise SqlError("the client program 'mariadb' is not installed")
+def _client() -> str:
+    for name in CLIENTS:
+        found = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        if found:
+            return found
+    raise SqlError("no client program is installed (mariadb or mysql)")
+
+
+def _run(client: str, words: list[str], sql: str, timeout: float) -> list[Row]:
     command = [client, words[0], "--batch", "--default-character-set=utf8mb4", *words[1:]]
     try:
         done = subprocess.run(
@@ -81,17 +108,19 @@ def _run(words: list[str], sql: str, timeout: float) -> list[dict[str, str | Non
     except subprocess.TimeoutExpired:
         raise SqlError(f"no answer within {timeout:g} s") from None
     if done.returncode != 0:
-        said = done.stderr.strip() or f"exit status {done.returncode}"
-        code = re.match(r"ERROR (\d+)", said)
-        # The server repeats the statement near a syntax error, and a statement can hold a password.
-        raise SqlError(re.sub(r" near '.*", " near (hidden)", said, flags=re.DOTALL), int(code[1]) if code else 0)
+        # MariaDB's client repeats the whole statement before its error, and a statement can hold a password.
+        error = re.search(r"^ERROR (\d+).*", done.stderr, flags=re.MULTILINE | re.DOTALL)
+        said = error[0].strip() if error else f"exit status {done.returncode} from {Path(client).name}"
+        # So does the server near a syntax error.
+        raise SqlError(re.sub(r" near '.*", " near (hidden)", said, flags=re.DOTALL), int(error[1]) if error else 0)
     return rows(done.stdout)
 
 
-def rows(text: str) -> list[dict[str, str | None]]:
+def rows(text: str) -> list[Row]:
     """Decode the client's --batch output of one result: a line of names, then lines of values."""
-    lines = text.splitlines()
-    if not lines:
+    # Not splitlines(): a value may hold characters that Unicode calls line ends.
+    lines = text.removesuffix("\n").split("\n")
+    if lines == [""]:
         return []
     names = lines[0].split("\t")
     return [dict(zip(names, map(_decode, line.split("\t")), strict=False)) for line in lines[1:]]
