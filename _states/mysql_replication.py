@@ -1,24 +1,27 @@
 """
-Replication between the two databases as a state.
+Replication between the two databases as states.
 """
 
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "mysql_replication"
 
+# Milliseconds; MySQL takes no more than this.
+FOREVER = 4294967295
+
 
 def __virtual__():
     return __virtualname__
 
 
-def replicating(name, nodes, port, user, wait=120):
+def replicating(name, nodes, port, user, wait=120, tls=True, ca_file="", connect_retry=1, heartbeat=0.25):
     """
-    This server lets its peer replicate from it, and replicates from its peer: by GTID, over TLS. The
-    peer's own run sets up the other direction.
+    This server replicates from its peer: by GTID, over TLS with a verified certificate. The peer's own run sets up
+    the other direction.
 
-    Careful by design: a running replication that is as specified is not touched; nothing is reset, skipped
-    or re-pointed by itself; servers are only joined while one has everything that the other has. A peer
-    that cannot be reached is no error: what is safe alone is done, and a later run does the rest.
+    Careful by design: a running replication that is as specified is not touched; nothing is reset, skipped or
+    re-pointed by itself; servers are only joined while one has everything that the other has. A peer that cannot be
+    reached is no error: what is safe alone is done, and a later run does the rest.
 
     name
         This minion's id among ``nodes``.
@@ -35,6 +38,19 @@ def replicating(name, nodes, port, user, wait=120):
     wait
         For how many seconds (0 to 600) to wait for a peer that is not there yet.
 
+    tls
+        Whether the replication is encrypted and the peer's certificate verified.
+
+    ca_file
+        The file with the CA that signs the databases' certificates; empty: the server verifies in its own way,
+        which MariaDB can from 11.4 on.
+
+    connect_retry
+        Seconds (1 to 60) between two tries to reach the peer. There is no last one.
+
+    heartbeat
+        Seconds (0.1 to 60) after which an idle peer says that it is there.
+
     .. code-block:: yaml
 
         mysql1:
@@ -44,59 +60,83 @@ def replicating(name, nodes, port, user, wait=120):
             - user: repl
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    addresses = [node["address"] for node in nodes.values() if node.get("role") == "database"]
-    peer = next((other for other, node in nodes.items() if node.get("role") == "database" and other != name), None)
-    source = (nodes[peer]["address"], port, user)
+    databases = {node: entry for node, entry in nodes.items() if entry.get("role") == "database"}
+    peer = next((other for other in databases if other != name), None)
+    if name not in databases or peer is None:
+        return dict(ret, result=False, comment=f"{name} is not one of two databases among {', '.join(nodes)}.")
+    source = {"host": databases[peer]["address"], "port": port, "user": user, "tls": tls, "ca_file": ca_file,
+              "connect_retry": connect_retry, "heartbeat": float(heartbeat)}  # fmt: skip
     try:
-        return _replicating(ret, peer, source, nodes[name]["server_id"], addresses, wait)
+        return _replicating(ret, peer, source, nodes[name]["server_id"], wait)
     except CommandExecutionError as error:
         if __opts__["test"] and not ret["changes"]:
             # A server that is not installed or not started yet: all of it is still to be done.
-            changes = {"account": _account_change(user, addresses)}
-            changes.update(__salt__["mysql_replication.differences"](*source, fresh=True))
+            changes = __salt__["mysql_replication.differences"](source, fresh=True)
             return dict(ret, result=None, changes=changes, comment=f"Would be set up once the server runs ({error}).")
         return dict(ret, result=False, comment=str(error))
 
 
-def _replicating(ret, peer, source, wanted_id, addresses, wait):
+def _replicating(ret, peer, source, wanted_id, wait):
     server = __salt__["mysql_replication.server"]()
-    if not server["log_bin"] or server["server_id"] != wanted_id:
-        return _refused(
-            ret,
-            f"The running server has server_id {server['server_id']} and its binary log is "
-            f"{'on' if server['log_bin'] else 'off'}; specified are server_id {wanted_id} and a binary log. "
-            "Restart it in a quiet moment to bring its configuration into effect, then apply again.",
-        )
-    _accounts(ret, source[2], addresses)
+    unfit = _unfit(server, wanted_id, source)
+    if unfit:
+        return _refused(ret, unfit)
     status = __salt__["mysql_replication.status"]()
-    differences = __salt__["mysql_replication.differences"](*source)
+    differences = __salt__["mysql_replication.differences"](source)
     if status is None:
         return _join(ret, peer, source, server, differences, wait)
     if "source" in differences:
         return _refused(
             ret,
-            f"This server replicates from {status['source']}, not from {peer} ({source[0]}:{source[1]}), and "
-            "is not re-pointed by itself. If that is what you want: STOP SLAVE; RESET SLAVE ALL; then apply again.",
+            f"This server replicates from {status['source']}, not from {peer} ({_address(source)}), and is not "
+            f"re-pointed by itself. If you want that: {__salt__['mysql_replication.forget']()} Then apply again.",
         )
-    if differences or "account" in ret["changes"] or status["receiver_error"].startswith("1045:"):
-        return _repoint(ret, peer, source, differences or {"password": {"old": "(hidden)", "new": "(hidden)"}})
+    if not status["gtid"]:
+        return _refused(
+            ret,
+            f"This server replicates from {peer} by file and position, which loses its place when a server is "
+            "replaced, and is not converted by itself: transactions may have been skipped on the way. Compare the "
+            f"data first, then: {__salt__['mysql_replication.forget']()} Then apply again.",
+        )
+    if differences:
+        return _change(ret, peer, source, differences, wait)
     return _running(ret, peer, status)
+
+
+def _address(source):
+    return f"{source['host']}:{source['port']}"
+
+
+def _unfit(server, wanted_id, source):
+    """Why a server cannot take part; empty when it can."""
+    running = {
+        "server_id": (server["server_id"], wanted_id),
+        "log_bin": (server["log_bin"], True),
+        "gtid_mode": (server["gtid_mode"], True),
+    }
+    wrong = [
+        f"{key} {_word(is_)} instead of {_word(wanted)}" for key, (is_, wanted) in running.items() if is_ != wanted
+    ]
+    if wrong:
+        return (
+            f"The running server has {', '.join(wrong)}. Restart it in a quiet moment to bring its configuration into "
+            "effect (salt-run state.orchestrate mysql_ha.orch.restart), then apply again."
+        )
+    if source["tls"] and not source["ca_file"] and not server["verifies_alone"]:
+        return (
+            f"{server['version']} cannot verify its peer's certificate without a CA. Make one "
+            "(salt-call --local mysql_tls.new_ca), name the files in mysql_ha:database:tls, or say "
+            "mysql_ha:database:replication:tls: false and have it all pass in clear text."
+        )
+    return ""
+
+
+def _word(value):
+    return {True: "ON", False: "OFF"}[value] if isinstance(value, bool) else str(value)
 
 
 def _refused(ret, why):
     return dict(ret, result=False, comment=why)
-
-
-def _accounts(ret, user, addresses):
-    wrong = __salt__["mysql_replication.wrong_accounts"](user, addresses)
-    if wrong:
-        ret["changes"]["account"] = _account_change(user, wrong)
-        if not __opts__["test"]:
-            __salt__["mysql_replication.make_accounts"](user, wrong)
-
-
-def _account_change(user, hosts):
-    return {"old": None, "new": ", ".join(f"{user}@{host}" for host in hosts)}
 
 
 def _join(ret, peer, source, server, differences, wait):
@@ -106,29 +146,50 @@ def _join(ret, peer, source, server, differences, wait):
             f"This server has {server['unlogged_tables']} tables that its binary log never had, so {peer} could "
             "not get them. Only empty servers, or servers with a complete binary log, are joined.",
         )
-    ret["changes"].update(differences)
     if __opts__["test"]:
-        return dict(ret, result=None, comment=f"Would replicate from {peer}.")
-    found = __salt__["mysql_replication.peer"](*source, wait=wait)
+        return dict(ret, result=None, changes=differences, comment=f"Would replicate from {peer}.")
+    found = __salt__["mysql_replication.peer"](source, wait=wait)
     if found is None:
-        changes = {field: change for field, change in ret["changes"].items() if field not in differences}
-        return dict(ret, changes=changes, comment=(
-            f"waiting for {peer}: {source[0]}:{source[1]} did not let {source[2]} in within {wait} s. Nothing is "
+        return dict(ret, comment=(
+            f"waiting for {peer}: {_address(source)} did not let {source['user']} in within {wait} s. Nothing is "
             f"lost: apply again once {peer} is set up."))  # fmt: skip
-    reason = __salt__["mysql_replication.why_not_joined"](server["gtids"], found["gtids"])
+    reason = _why_not_joined(server, found)
     if reason:
-        changes = {field: change for field, change in ret["changes"].items() if field not in differences}
-        return dict(ret, result=False, changes=changes, comment=f"Not joined with {peer}: {reason}.")
-    __salt__["mysql_replication.replicate_from"](*source)
-    return _running(ret, peer, __salt__["mysql_replication.settled"]())
+        return _refused(ret, f"Not joined with {peer}: {reason}.")
+    __salt__["mysql_replication.replicate_from"](source)
+    return _running(dict(ret, changes=differences), peer, __salt__["mysql_replication.settled"]())
 
 
-def _repoint(ret, peer, source, differences):
-    ret["changes"].update(differences)
+def _why_not_joined(server, found):
+    """Why two servers must not replicate from each other; empty when nothing has to be given up on either side."""
+    if found["server_id"] == server["server_id"]:
+        return f"both servers have the server_id {server['server_id']}, and each would ignore what the other wrote"
+    if server["server_uuid"] and found["server_uuid"] == server["server_uuid"]:
+        return (
+            f"both servers have the server_uuid {server['server_uuid']}, as copies of one machine do: stop the copy, "
+            "remove auto.cnf from its data directory and start it"
+        )
+    compared = __salt__["mysql_replication.compare"](server, found)
+    if compared["relation"] == "diverged":
+        return (
+            f"both servers hold transactions that the other lacks (only here: {compared['only_here']}; only there: "
+            f"{compared['only_there']}). Joining them would mix two histories. Decide which one is kept, and empty the "
+            "other first"
+        )
+    return ""
+
+
+def _change(ret, peer, source, differences, wait):
+    changed = dict(ret, changes=differences)
     if __opts__["test"]:
-        return dict(ret, result=None, comment=f"The replication from {peer} would be changed.")
-    __salt__["mysql_replication.replicate_from"](*source)
-    return _running(ret, peer, __salt__["mysql_replication.settled"]())
+        return dict(changed, result=None, comment=f"The replication from {peer} would be changed.")
+    if __salt__["mysql_replication.peer"](source, wait=wait) is None:
+        # What was received is thrown away with the old settings; only a peer that is there sends it again.
+        return dict(ret, comment=(
+            f"waiting for {peer}: {_address(source)} does not let {source['user']} in, and the replication is only "
+            f"changed ({', '.join(differences)}) while it does."))  # fmt: skip
+    __salt__["mysql_replication.replicate_from"](source)
+    return _running(changed, peer, __salt__["mysql_replication.settled"]())
 
 
 def _running(ret, peer, status):
@@ -155,4 +216,137 @@ def _running(ret, peer, status):
 
 def _is_unreachable(error):
     """Whether a receiver's error is that of a peer that is not there: CR_CONN_HOST_ERROR and its like."""
-    return error.split(":")[0] in ("2002", "2003", "2005", "2006", "2013", "2026")
+    # An encryption that breaks off is that of a server that stops; a certificate that is refused is not.
+    return (
+        error.split(":")[0] in ("2002", "2003", "2005", "2006", "2013", "2026") and "certificate" not in error.lower()
+    )
+
+
+def stopped(name):
+    """
+    This server neither receives nor applies. Where it replicates from is kept, so that :py:func:`replicating` goes
+    on where it ended.
+
+    name
+        Not used.
+
+    .. code-block:: yaml
+
+        before the maintenance:
+          mysql_replication.stopped: []
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "This server does not replicate."}
+    try:
+        status = __salt__["mysql_replication.status"]()
+        if status is None or not (status["receiving"] or status["applying"] or status["receiver_state"]):
+            return ret
+        changes = {"running": {"old": True, "new": False}}
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=changes, comment="The replication would be stopped.")
+        __salt__["mysql_replication.stop"]()
+    except CommandExecutionError as error:
+        return dict(ret, result=False, comment=str(error))
+    return dict(ret, changes=changes, comment="The replication is stopped.")
+
+
+def read_only(name, closed=True):
+    """
+    This server takes no writes but those of its replication; or it takes writes. Until its next start.
+
+    name
+        Not used.
+
+    closed
+        false: open it.
+
+    .. code-block:: yaml
+
+        the standby:
+          mysql_replication.read_only: []
+    """
+    comment = "This server takes no writes." if closed else "This server takes writes."
+    ret = {"name": name, "result": True, "changes": {}, "comment": comment}
+    try:
+        now = __salt__["mysql_replication.is_read_only"]()
+        if now == closed:
+            return ret
+        changes = {"read_only": {"old": now, "new": closed}}
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=changes, comment=f"Would be changed: {comment}")
+        __salt__["mysql_replication.set_read_only"](closed)
+    except CommandExecutionError as error:
+        return dict(ret, result=False, comment=str(error))
+    return dict(ret, changes=changes)
+
+
+def semi_sync(name, source=None, replica=None):
+    """
+    Semi-synchronous replication: whether this server waits for its peer's acknowledgement before it answers to a
+    commit (for ever: it never gives that up by itself), and whether it acknowledges what it receives. Until its next
+    start. On at one server at a time: a standby that waits too is slow to take over. The source first: a replica that
+    connects to one without semi-sync does not acknowledge until it connects again.
+
+    name
+        Not used.
+
+    source, replica
+        The two sides; one that is left out is not touched.
+
+    .. code-block:: yaml
+
+        the writer:
+          mysql_replication.semi_sync:
+            - source: true
+            - replica: false
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "Semi-sync is as specified."}
+    wanted = {side: value for side, value in (("source", source), ("replica", replica)) if value is not None}
+    try:
+        now = __salt__["mysql_replication.semi_sync"]()
+        changes = {side: {"old": now[side], "new": value} for side, value in wanted.items() if now[side] != value}
+        if source and now["timeout"] < FOREVER:
+            changes["timeout"] = {"old": now["timeout"], "new": "for ever"}
+        if not changes:
+            return ret
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=changes, comment="Semi-sync would be changed.")
+        __salt__["mysql_replication.set_semi_sync"](
+            **{side: wanted[side] for side in wanted if side in changes or (side == "source" and "timeout" in changes)}
+        )
+    except CommandExecutionError as error:
+        return dict(ret, result=False, comment=str(error))
+    return dict(ret, changes=changes)
+
+
+def healthy(name, wait=0, alone=False):
+    """
+    This server replicates: both threads run. Changes nothing; meant as a gate, before a restart and after it.
+
+    name
+        Not used.
+
+    wait
+        For how many seconds (0 to 600) to wait until it does.
+
+    alone
+        A server that replicates from nowhere passes too.
+
+    .. code-block:: yaml
+
+        before the restart:
+          mysql_replication.healthy: []
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "This server replicates."}
+    try:
+        status = __salt__["mysql_replication.settled"](0 if __opts__["test"] else wait)
+    except CommandExecutionError as error:
+        return dict(ret, result=False, comment=str(error))
+    if status is None and alone:
+        return dict(ret, comment="This server replicates from nowhere.")
+    if status is not None and status["receiving"] and status["applying"]:
+        return ret
+    if status is None:
+        why = "it replicates from nowhere"
+    else:
+        why = status["applier_error"] or status["receiver_error"] or status["receiver_state"] or "it is stopped"
+    return dict(ret, result=False, comment=f"This server does not replicate: {why}")

@@ -10,7 +10,7 @@ NODES = {
 }
 RUNNING = {
     "source": "192.168.1.6:3306", "receiving": True, "applying": True, "receiver_state": "Waiting for master",
-    "receiver_error": "", "applier_error": "",
+    "receiver_error": "", "applier_error": "", "gtid": True,
 }  # fmt: skip
 ALL = {"source": {"old": None, "new": "192.168.1.6:3306"}, "user": {"old": None, "new": "repl"}}
 
@@ -20,13 +20,13 @@ class World:
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.server = {"server_id": 1, "log_bin": True, "gtids": "", "unlogged_tables": 0}
-        self.peer = {"server_id": 2, "gtids": ""}
+        self.server = {"server_id": 1, "server_uuid": "u1", "log_bin": True, "gtid_mode": True, "gtids": "",
+                       "version": "9.7.4", "unlogged_tables": 0, "verifies_alone": True}  # fmt: skip
+        self.peer = {"server_id": 2, "server_uuid": "u2", "gtids": ""}
         self.status = dict(RUNNING)
         self.settled = dict(RUNNING)
-        self.wrong_accounts: list[str] = []
         self.differences: dict = {}
-        self.reason = ""
+        self.relation = "equal"
 
     def functions(self) -> dict:
         def change(name):
@@ -34,13 +34,12 @@ class World:
 
         answers = {
             "server": lambda: self.server,
-            "peer": lambda *_, wait: self.peer,
+            "peer": lambda _, wait: self.peer,
             "status": lambda: self.status,
             "settled": lambda: self.settled,
-            "wrong_accounts": lambda *_: self.wrong_accounts,
             "differences": lambda *_, fresh=False: dict(ALL) if fresh else self.differences,
-            "why_not_joined": lambda *_: self.reason,
-            "make_accounts": change("make_accounts"),
+            "compare": lambda *_: {"relation": self.relation, "only_here": "1-1-5", "only_there": "2-2-3"},
+            "forget": lambda: "STOP REPLICA; RESET REPLICA ALL;",
             "replicate_from": change("replicate_from"),
             "start": change("start"),
         }
@@ -48,7 +47,7 @@ class World:
 
     def fresh(self) -> None:
         """A server from empty."""
-        self.status, self.differences, self.wrong_accounts = None, dict(ALL), ["192.168.1.5", "192.168.1.6"]
+        self.status, self.differences = None, dict(ALL)
 
 
 @pytest.fixture
@@ -83,7 +82,7 @@ def test_from_empty(apply, world) -> None:
     done = apply()
     assert done["result"] is True
     assert done["changes"] == predicted["changes"]
-    assert world.done == ["make_accounts", "replicate_from"]
+    assert world.done == ["replicate_from"]
 
 
 def test_a_peer_that_is_not_there_is_no_error(apply, world) -> None:
@@ -92,17 +91,65 @@ def test_a_peer_that_is_not_there_is_no_error(apply, world) -> None:
     ret = apply()
     assert ret["result"] is True
     assert "waiting for mysql2" in ret["comment"]
-    assert set(ret["changes"]) == {"account"}
-    assert world.done == ["make_accounts"]
+    assert (ret["changes"], world.done) == ({}, [])
 
 
 def test_two_histories_are_not_joined(apply, world) -> None:
     world.fresh()
-    world.reason = "both servers hold transactions that the other lacks"
+    world.relation = "diverged"
     ret = apply()
-    assert ret["result"] is False
-    assert "Not joined with mysql2: both servers hold" in ret["comment"]
-    assert "replicate_from" not in world.done
+    assert (ret["result"], ret["changes"], world.done) == (False, {}, [])
+    assert "Not joined with mysql2: both servers hold transactions" in ret["comment"]
+    assert "only here: 1-1-5; only there: 2-2-3" in ret["comment"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "sentence"),
+    [
+        ({"server_id": 1}, "both servers have the server_id 1"),
+        ({"server_uuid": "u1"}, "both servers have the server_uuid u1, as copies of one machine do"),
+    ],
+)
+def test_a_copy_of_this_server_is_not_joined(apply, world, peer, sentence) -> None:
+    world.fresh()
+    world.peer.update(peer)
+    ret = apply()
+    assert (ret["result"], ret["changes"], world.done) == (False, {}, [])
+    assert sentence in ret["comment"]
+
+
+@pytest.mark.parametrize("relation", ["ahead", "behind", "equal"])
+def test_a_server_that_has_all_of_the_other_is_joined(apply, world, relation) -> None:
+    world.fresh()
+    world.relation = relation
+    assert apply()["result"] is True
+    assert world.done == ["replicate_from"]
+
+
+def test_file_and_position_is_not_converted_by_itself(apply, world, test_mode) -> None:
+    world.status["gtid"] = False
+    world.differences = {"gtid": {"old": False, "new": True}}
+    ret = apply(test_mode)
+    assert (ret["result"], ret["changes"], world.done) == (False, {}, [])
+    assert "by file and position" in ret["comment"]
+
+
+def test_without_a_ca_some_servers_cannot_verify(apply, world, test_mode) -> None:
+    world.server["verifies_alone"] = False
+    ret = apply(test_mode)
+    assert (ret["result"], world.done) == (False, [])
+    assert "cannot verify its peer's certificate without a CA" in ret["comment"]
+    assert apply(test_mode, ca_file="/ca.pem")["result"] is True
+    assert apply(test_mode, tls=False)["result"] is True
+
+
+def test_settings_are_only_changed_while_the_peer_is_there(apply, world) -> None:
+    """What was received and not applied would be lost with it."""
+    world.differences = {"heartbeat": {"old": 30.0, "new": 0.25}}
+    world.peer = None
+    ret = apply()
+    assert (ret["result"], ret["changes"], world.done) == (True, {}, [])
+    assert "only changed (heartbeat) while it does" in ret["comment"]
 
 
 def test_tables_that_no_binary_log_has_are_not_joined(apply, world, test_mode) -> None:
@@ -114,7 +161,7 @@ def test_tables_that_no_binary_log_has_are_not_joined(apply, world, test_mode) -
     assert "replicate_from" not in world.done
 
 
-@pytest.mark.parametrize("change", [{"server_id": 9}, {"log_bin": False}])
+@pytest.mark.parametrize("change", [{"server_id": 9}, {"log_bin": False}, {"gtid_mode": False}])
 def test_a_server_without_its_configuration_is_not_restarted_but_told(apply, world, test_mode, change) -> None:
     world.server.update(change)
     ret = apply(test_mode)
@@ -132,14 +179,9 @@ def test_another_source_is_never_given_up(apply, world, test_mode) -> None:
     assert world.done == []
 
 
-@pytest.mark.parametrize("cause", ["differences", "account", "denied"])
-def test_a_changed_password_or_option_reaches_the_channel(apply, world, cause) -> None:
-    if cause == "differences":
-        world.differences = {"tls": {"old": "No", "new": "Yes"}}
-    elif cause == "account":
-        world.wrong_accounts = ["192.168.1.6"]
-    else:
-        world.status.update(receiving=False, receiver_error="1045: Access denied")
+@pytest.mark.parametrize("field", ["tls", "password"])
+def test_a_changed_password_or_option_reaches_the_channel(apply, world, field) -> None:
+    world.differences = {field: {"old": "this", "new": "that"}}
     predicted = apply(test=True)
     assert (predicted["result"], world.done) == (None, [])
     done = apply()
@@ -172,11 +214,14 @@ def test_a_peer_that_is_down_right_now_is_no_error(apply, world, test_mode) -> N
     assert "waiting for mysql2: 2003" in ret["comment"]
 
 
-def test_a_receiver_that_cannot_go_on_is_an_error(apply, world, test_mode) -> None:
-    world.status.update(receiving=False, receiver_error="1236: could not find next log")
+@pytest.mark.parametrize("error", [
+    "1236: could not find next log", "1045: Access denied", "2026: SSL error: certificate verify failed",
+])  # fmt: skip
+def test_a_receiver_that_cannot_go_on_is_an_error(apply, world, test_mode, error) -> None:
+    world.status.update(receiving=False, receiver_error=error)
     ret = apply(test_mode)
     assert ret["result"] is False
-    assert "1236" in ret["comment"]
+    assert error in ret["comment"]
 
 
 def test_a_server_that_is_not_installed_yet(apply, world, load_module) -> None:
@@ -191,3 +236,66 @@ def test_a_server_that_is_not_installed_yet(apply, world, load_module) -> None:
     assert ret["changes"] == apply(test=True)["changes"]
     module.__opts__ = {"test": False}
     assert module.replicating("mysql1", NODES, 3306, "repl")["result"] is False
+
+
+@pytest.fixture
+def states(load_module):
+    def build(functions, test=False):
+        module = load_module("states", "mysql_replication", __opts__={"test": test})
+        module.__salt__ = {f"mysql_replication.{name}": function for name, function in functions.items()}
+        return module
+
+    return build
+
+
+def test_stopped(states) -> None:
+    done = []
+    now = dict(RUNNING)
+    functions = {"status": lambda: now, "stop": lambda: done.append("stop")}
+    predicted = states(functions, test=True).stopped("x")
+    assert (predicted["result"], done) == (None, [])
+    assert states(functions).stopped("x")["changes"] == predicted["changes"] == {"running": {"old": True, "new": False}}
+    assert done == ["stop"]
+    now.update(receiving=False, applying=False, receiver_state="")
+    assert states(functions).stopped("x")["changes"] == {}
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_read_only(states, closed) -> None:
+    done = []
+    functions = {"is_read_only": lambda: not closed, "set_read_only": done.append}
+    predicted = states(functions, test=True).read_only("x", closed)
+    assert (predicted["result"], done) == (None, [])
+    assert states(functions).read_only("x", closed)["changes"] == predicted["changes"]
+    assert done == [closed]
+    assert states(functions).read_only("x", not closed)["changes"] == {}
+
+
+def test_semi_sync_touches_only_what_is_said_and_otherwise(states) -> None:
+    done = []
+    now = {"source": False, "replica": True, "timeout": 4294967295}
+    functions = {"semi_sync": lambda: now, "set_semi_sync": lambda **on: done.append(on)}
+    assert states(functions).semi_sync("x", replica=True)["changes"] == {}
+    ret = states(functions).semi_sync("x", source=True, replica=True)
+    assert ret["changes"] == {"source": {"old": False, "new": True}}
+    assert done == [{"source": True}]
+    now.update(source=True, timeout=10000)
+    ret = states(functions).semi_sync("x", source=True, replica=True)
+    assert ret["changes"] == {"timeout": {"old": 10000, "new": "for ever"}}
+    assert done[1:] == [{"source": True}]
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (None, "it replicates from nowhere"),
+        (RUNNING | {"applying": False, "applier_error": "1062: Duplicate entry"}, "1062: Duplicate entry"),
+        (RUNNING | {"receiving": False, "receiver_state": ""}, "it is stopped"),
+    ],
+)
+def test_healthy_is_a_gate(states, now, why) -> None:
+    ret = states({"settled": lambda _: now}).healthy("x")
+    assert ret["result"] is False
+    assert why in ret["comment"]
+    assert states({"settled": lambda _: RUNNING}).healthy("x")["result"] is True
+    assert states({"settled": lambda _: None}).healthy("x", alone=True)["result"] is True
