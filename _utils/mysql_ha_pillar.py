@@ -14,29 +14,21 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, NamedTuple
 
+import mysql_account_rules
+import mysql_tls_rules
 from keepalived_conf import MAX_VALUE, REFUSED_GLOBALS, UNSAFE, is_global_keyword, is_word
+from mysql_settings import OWNED
 
 ROOT = "mysql_ha"
 SCHEMA = 1
 #: The LVS schedulers of Linux (``net/netfilter/ipvs/Kconfig``).
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")
-#: The options that the formula writes itself: with other values replication, or its direction, would break.
-OWNED_SETTINGS = (
-    "server_id",
-    "log_bin",
-    "gtid_domain_id",
-    "gtid_strict_mode",
-    "log_slave_updates",
-    "binlog_format",
-    "bind_address",
-    "port",
-    "auto_increment_increment",
-    "auto_increment_offset",
-)
+FLAVORS = ("mariadb", "mysql")
 
 # What defaults.yaml says, for the rules that join two keys of which one may be left out.
 DEFAULT_VRRP_VERSION = 3
 DEFAULT_DATABASE_PORT = 3306
+DEFAULT_REPLICATION_USER = "repl"
 
 _TOP_KEYS = (
     "schema",
@@ -62,7 +54,7 @@ _ENDPOINT_KEYS = ("address", "port", "serves", "check", "scheduler")
 _REQUIRED_ENDPOINT_KEYS = ("address", "port", "serves", "check")
 _SOURCE_PREFIXES = ("salt://", "http://", "https://", "file:///", "/")
 _SOURCE_KEYS = ("version", "source", "source_hash")
-_SECRET_KEYS = ("replication", "vrrp")
+_SECRET_KEYS = ("replication", "vrrp", "accounts", "tls_ca", "tls_ca_key")
 _REFUSED_USERS = ("root", "mysql", "mariadb")
 
 # The server drops these prefixes from an option before it looks the name up (my_getopt).
@@ -101,6 +93,8 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *_keepalived(_part(pillar, "keepalived")),
         *_source_build(f"{ROOT}:ipvsadm", _part(pillar, "ipvsadm"), _SOURCE_KEYS),
         *_database(_part(pillar, "database")),
+        *_tls(pillar, minion_id),
+        *_accounts(pillar, minion_id),
         *_secrets(pillar, minion_id),
     ]
 
@@ -416,7 +410,7 @@ _GLOBAL_VALUE = Rule(
 )
 _SETTING_NAME = _pattern(r"[a-z][a-z0-9_-]*", "the name of an option of the server: a-z 0-9 _ -, a letter first")
 _DATABASE_RULES = {
-    "flavor": _words("mariadb", remarks={"mysql": ", which this version does not support yet"}),
+    "flavor": _words(*FLAVORS),
     "port": _PORT,
 }
 _REPLICATION_RULES = {
@@ -429,7 +423,15 @@ _REPLICATION_RULES = {
         ),
     ),
     "wait": _whole(0, 600, " of seconds"),
+    "tls": Rule("true, false", lambda value: isinstance(value, bool)),
+    "connect_retry": _whole(1, 60, " of seconds"),
+    "heartbeat": Rule(
+        "seconds from 0.1 to 60 in steps of 0.01", lambda value: _is_step(value, "0.1", "60", "0.01"), _unquote
+    ),
 }
+_DATABASE_SECTIONS = ("settings", "replication", "tls", "accounts")
+_DATABASE_NAME = _pattern(r"[A-Za-z0-9_]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ (in quotes if a number)")
+_SYSTEM_DATABASES = ("mysql", "information_schema", "performance_schema", "sys")
 
 
 def _nodes(pillar: Mapping[Any, Any]) -> Iterator[str]:
@@ -596,12 +598,58 @@ def _source_build(path: str, section: Mapping[Any, Any], known: Iterable[str]) -
 def _database(section: Mapping[Any, Any]) -> Iterator[str]:
     """Say what is wrong with ``mysql_ha:database``."""
     path = f"{ROOT}:database"
-    yield from _unknown(path, section, (*_DATABASE_RULES, "settings", "replication"))
+    yield from _unknown(path, section, (*_DATABASE_RULES, *_DATABASE_SECTIONS, "databases"))
     yield from _leaves(path, section, _DATABASE_RULES)
-    yield from _not_mappings(path, section, ("settings", "replication"))
+    yield from _not_mappings(path, section, _DATABASE_SECTIONS)
     for name, value in _part(section, "settings").items():
         yield from _setting(f"{path}:settings:{_label(name)}", name, value)
     yield from _section(f"{path}:replication", _part(section, "replication"), _REPLICATION_RULES)
+    yield from _databases(f"{path}:databases", section.get("databases", []))
+
+
+def _databases(path: str, names: object) -> Iterator[str]:
+    """Say what is wrong with the list of application databases."""
+    if not isinstance(names, (list, tuple)):
+        yield f"{path}: is {_kind(names)}; allowed: a list of names"
+        return
+    for index, name in enumerate(names):
+        yield from _check(f"{path}:{index}", name, _DATABASE_NAME)
+        if isinstance(name, str) and name.lower() in _SYSTEM_DATABASES:
+            yield f"{path}:{index}: is {_literal(name)}, which belongs to the server; allowed: another name"
+
+
+def _flavor(pillar: Mapping[Any, Any]) -> str:
+    """Return the flavor that the other rules go by; the default while it is wrong."""
+    flavor = _part(pillar, "database").get("flavor")
+    return flavor if flavor in FLAVORS and isinstance(flavor, str) else FLAVORS[0]
+
+
+def _tls(pillar: Mapping[Any, Any], minion_id: object) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:database:tls`` and the secrets that belong to it."""
+    database = _part(pillar, "database")
+    tls, secrets = database.get("tls", {}), pillar.get("secrets", {})
+    if isinstance(tls, Mapping) and isinstance(secrets, Mapping):
+        wanted = _part(database, "replication").get("tls", True)
+        yield from mysql_tls_rules.errors(tls, secrets, _flavor(pillar), _is_replication_due(pillar, minion_id), wanted)
+
+
+def _accounts(pillar: Mapping[Any, Any], minion_id: object) -> Iterator[str]:
+    """Say what is wrong with the applications' accounts and their passwords."""
+    accounts, passwords = _part(pillar, "database").get("accounts", {}), _part(pillar, "secrets").get("accounts", {})
+    if not isinstance(accounts, Mapping):
+        return
+    if not _is_replication_due(pillar, minion_id):
+        # A minion that is no database need not have their passwords.
+        passwords = None
+    yield from mysql_account_rules.errors(
+        f"{ROOT}:database:accounts", accounts, f"{ROOT}:secrets:accounts", passwords, _flavor(pillar)
+    )
+    user = _part(_part(pillar, "database"), "replication").get("user", DEFAULT_REPLICATION_USER)
+    if isinstance(user, str) and user in accounts:
+        yield (
+            f"{ROOT}:database:accounts:{_label(user)}: is the account of {ROOT}:database:replication:user; "
+            "allowed: another name"
+        )
 
 
 def _setting(path: str, name: object, value: object) -> Iterator[str]:
@@ -622,7 +670,7 @@ def _owned_setting(name: str) -> str | None:
     plain = name.replace("-", "_")
     stripped = _OPTION_PREFIX.sub("", plain, count=1)
     # The server takes an option by any beginning of its name that is clear.
-    return next((owned for owned in OWNED_SETTINGS if stripped and owned.startswith(stripped)), None)
+    return next((owned for owned in OWNED if stripped and owned.startswith(stripped)), None)
 
 
 def _secrets(pillar: Mapping[Any, Any], minion_id: object) -> Iterator[str]:

@@ -1,20 +1,21 @@
-# The server's configuration. It is there before the package, so the first start already has it.
-# A running server is never restarted from here.
-{%- from 'mysql_ha/map.jinja' import settings, node, yaml with context %}
+# The server's configuration, checked by the server itself before it is used. A running server takes what it can
+# without a restart, and is never restarted from here.
+{%- from 'mysql_ha/map.jinja' import flavor, node, server, settings, tls_files, yaml with context %}
 
 include:
-  - mysql_ha.sync
+  - mysql_ha.database.package
+  - mysql_ha.database.tls
 
-mysql_ha-database-config-file-managed:
-  file.managed:
-    - name: {{ settings.os.database.config }}
-    - source: salt://mysql_ha/database/files/mysql_ha.cnf.jinja
-    - template: jinja
-    - mode: '0644'
-    - makedirs: true
-    - context:
-        server_id: {{ yaml(node.get('server_id')) }}
-        port: {{ yaml(settings.database.port) }}
-        options: {{ yaml(settings.database.settings) }}
+mysql_ha-database-config-mysql_server-configured:
+  mysql_server.configured:
+    - name: {{ server.config }}
+    - flavor: {{ flavor }}
+    - node: {{ yaml(node) }}
+    - port: {{ yaml(settings.database.port) }}
+    - settings: {{ yaml(settings.database.settings) }}
+    - tls: {{ yaml(tls_files) }}
     - require:
-      - sls: mysql_ha.sync
+      - sls: mysql_ha.database.package
+{%- if tls_files %}
+      - sls: mysql_ha.database.tls
+{%- endif %}

@@ -1,11 +1,30 @@
-# The database server.
-{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
+# The database server, installed but not started: what it is started with comes next.
+{%- from 'mysql_ha/map.jinja' import flavor, server, yaml with context %}
 
 include:
-  - mysql_ha.database.config
+  - mysql_ha.sync
+
+mysql_ha-database-package-mysql_server-held:
+  mysql_server.held:
+    - name: {{ server.service }}
+    - flavor: {{ flavor }}
+    - require:
+      - sls: mysql_ha.sync
+
+{%- for socket in server.sockets %}
+
+# systemd would listen here for a database that is stopped, and start it for the next health check.
+mysql_ha-database-package-service-masked-{{ socket }}:
+  service.masked:
+    - name: {{ socket }}
+    - require:
+      - sls: mysql_ha.sync
+    - require_in:
+      - pkg: mysql_ha-database-package-pkg-installed
+{%- endfor %}
 
 mysql_ha-database-package-pkg-installed:
   pkg.installed:
-    - pkgs: {{ yaml(settings.os.database.packages) }}
+    - pkgs: {{ yaml(server.packages) }}
     - require:
-      - sls: mysql_ha.database.config
+      - mysql_server: mysql_ha-database-package-mysql_server-held

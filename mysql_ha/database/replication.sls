@@ -1,8 +1,8 @@
 # This server replicates from its peer; the peer's own run sets up the other direction.
-{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
+{%- from 'mysql_ha/map.jinja' import settings, tls_files, yaml with context %}
 
 include:
-  - mysql_ha.database.service
+  - mysql_ha.database.accounts
 
 mysql_ha-database-replication-mysql_replication-replicating:
   mysql_replication.replicating:
@@ -11,5 +11,9 @@ mysql_ha-database-replication-mysql_replication-replicating:
     - port: {{ yaml(settings.database.port) }}
     - user: {{ yaml(settings.database.replication.user) }}
     - wait: {{ yaml(settings.database.replication.wait) }}
+    - tls: {{ yaml(settings.database.replication.tls) }}
+    - ca_file: {{ yaml(tls_files.ca if tls_files else '') }}
+    - connect_retry: {{ yaml(settings.database.replication.connect_retry) }}
+    - heartbeat: {{ yaml(settings.database.replication.heartbeat) }}
     - require:
-      - sls: mysql_ha.database.service
+      - sls: mysql_ha.database.accounts

@@ -1,12 +1,11 @@
 # The database server runs and starts at boot.
-{%- from 'mysql_ha/map.jinja' import settings with context %}
+{%- from 'mysql_ha/map.jinja' import server with context %}
 
 include:
-  - mysql_ha.database.package
+  - mysql_ha.database.config
 
-mysql_ha-database-service-service-running:
-  service.running:
-    - name: {{ settings.os.database.service }}
-    - enable: true
+mysql_ha-database-service-mysql_server-running:
+  mysql_server.running:
+    - name: {{ server.service }}
     - require:
-      - sls: mysql_ha.database.package
+      - sls: mysql_ha.database.config

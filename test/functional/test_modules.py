@@ -42,7 +42,7 @@ def test_every_function_has_an_example_that_is_a_call_of_it(path, function) -> N
     names = [argument.arg for argument in function.args.args]
     for line in cli_examples(function):
         words = shlex.split(line)
-        assert words[0] == "salt"
+        assert words[0] in ("salt", "salt-call")
         assert words[2] == name
         positional = [word for word in words[3:] if not re.match(r"[a-z_]+=", word)]
         keywords = [word.split("=")[0] for word in words[3:] if word not in positional]

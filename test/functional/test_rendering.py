@@ -5,7 +5,6 @@ import re
 
 import pytest
 import salt.state
-import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -154,20 +153,34 @@ def test_any_pillar_whatever_renders(render, pillar, minion) -> None:
     assert render(minion, {"mysql_ha": pillar}, "mysql_ha")[0]["fun"] == "pillar_valid"
 
 
-def test_the_database_configuration_renders(loaders) -> None:
-    """The option file of each database from the example, through Salt's own template engine."""
-    from salt.utils.templates import render_jinja_tmpl
+CA = {"tls_ca": "-----BEGIN CERTIFICATE-----", "tls_ca_key": "-----BEGIN PRIVATE KEY-----MARKED"}
+GIVEN = {"ca_file": "/ca.pem", "certificate_file": "/cert.pem", "key_file": "/key.pem"}
 
-    defaults = yaml.safe_load((REPOSITORY / "mysql_ha/defaults.yaml").read_text())
-    text = (REPOSITORY / "mysql_ha/database/files/mysql_ha.cnf.jinja").read_text()
-    for minion, offset in (("mysql1", 1), ("mysql2", 2)):
-        server_id = EXAMPLE["mysql_ha"]["nodes"][minion]["server_id"]
-        context = {"server_id": server_id, "port": 3306, "options": defaults["database"]["settings"]}
-        opts = loaders(minion).opts if hasattr(loaders(minion), "opts") else {}
-        shown = render_jinja_tmpl(text, {**context, "opts": opts, "saltenv": "base", "salt": {}}, None)
-        lines = shown.splitlines()
-        assert f"server_id = {server_id}" in lines
-        assert f"gtid_domain_id = {server_id}" in lines
-        assert f"auto_increment_offset = {offset}" in lines
-        assert "skip_name_resolve = ON" in lines
-        assert "sync_binlog = 1" in lines
+
+@pytest.mark.parametrize(("flavor", "tls", "secrets", "states", "ca_file"), [
+    ("mariadb", {}, {}, set(), ""),
+    ("mysql", {}, CA, {"mysql_tls.certificate", "mysql_server.tls_loaded"}, "/etc/mysql/mysql_ha-tls/ca.pem"),
+    ("mariadb", GIVEN, {}, {"mysql_tls.given", "mysql_server.tls_loaded"}, "/ca.pem"),
+])  # fmt: skip
+def test_certificates_are_made_given_or_the_servers_own(render, flavor, tls, secrets, states, ca_file) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["database"] |= {"flavor": flavor, "tls": tls}
+    pillar["mysql_ha"]["secrets"] |= secrets
+    chunks = render("mysql1", pillar, "mysql_ha")
+    by_function = {f"{chunk['state']}.{chunk['fun']}": chunk for chunk in chunks}
+    assert {name for name in by_function if "tls" in name} == states
+    assert by_function["mysql_replication.replicating"]["ca_file"] == ca_file
+    assert (by_function["mysql_server.configured"]["tls"] is None) == (not ca_file)
+    assert by_function["mysql_server.running"]["name"] == flavor
+    assert by_function["pkg.installed"]["pkgs"] != []
+    assert "MARKED" not in str(chunks)
+
+
+def test_a_restart_goes_from_one_database_to_the_next(render) -> None:
+    chunks = [chunk for chunk in render("web1", EXAMPLE, "mysql_ha.orch.restart") if chunk["fun"] == "state"]
+    assert [(chunk["tgt"], chunk["sls"]) for chunk in chunks] == [
+        ("mysql1", "mysql_ha.database.restart"), ("mysql2", "mysql_ha.database.restart")]  # fmt: skip
+    assert all(chunk["failhard"] for chunk in chunks)
+    assert chunks[1]["require"] == [{"salt": "mysql_ha-orch-restart-salt-state-mysql1"}]
+    nothing = render("web1", {"mysql_ha": {}}, "mysql_ha.orch.restart")
+    assert [chunk["fun"] for chunk in nothing] == ["fail_without_changes"]

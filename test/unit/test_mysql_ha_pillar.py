@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 import keepalived_conf
 import mysql_ha_pillar
+import mysql_tls_rules
+from mysql_settings import OWNED
 
 ROOT = Path(__file__).resolve().parents[2]
 DELETE = object()
@@ -67,6 +69,7 @@ GLOBAL = 'a number, true (for the keyword alone), or 1 to 512 printable ASCII ch
 KEYWORD = "1 to 64 of the characters a-z 0-9 _, and not include"
 SETTING = "the name of an option of the server: a-z 0-9 _ -, a letter first"
 SETTING_VALUE = "text, a number below 10^15, true, false, or empty"
+DATABASE_NAME = "1 to 64 of the characters A-Z a-z 0-9 _ (in quotes if a number)"
 USER = "1 to 32 of the characters A-Z a-z 0-9 _, and not root, mysql, mariadb, mariadb.sys"
 REPLICATION = "8 to 32 printable ASCII characters, in quotes"
 VRRP_SECRET = '1 to 8 printable ASCII characters except spaces and # ! { } " $ @ ~ \\, in quotes'
@@ -409,12 +412,7 @@ ONE_CHANGE = [
         f"keepalived:global_defs:lvs_flush: is false; allowed: {GLOBAL}",
     ),
     # database
-    (
-        "database.flavor",
-        "mysql",
-        "database:flavor: is 'mysql', which this version does not support yet; allowed: mariadb",
-    ),
-    ("database.flavor", "postgres", "database:flavor: is 'postgres'; allowed: mariadb"),
+    ("database.flavor", "postgres", "database:flavor: is 'postgres'; allowed: mariadb, mysql"),
     (
         "database.port",
         "3306",
@@ -423,7 +421,8 @@ ONE_CHANGE = [
     (
         "database.setings",
         {},
-        "database:setings: is an unknown key; allowed: flavor, port, settings, replication (did you mean settings?)",
+        "database:setings: is an unknown key; allowed: flavor, port, settings, replication, tls, accounts, databases"
+        " (did you mean settings?)",
     ),
     ("database.settings", [], "database:settings: is a list; allowed: a mapping"),
     (
@@ -441,11 +440,48 @@ ONE_CHANGE = [
         ["a"],
         f"database:settings:plugin: is a list; allowed: {SETTING_VALUE}",
     ),
+    ("database.databases", "shop", "database:databases: is text; allowed: a list of names"),
+    ("database.databases", ["sh`op"], f"database:databases:0: is 'sh`op'; allowed: {DATABASE_NAME}"),
+    ("database.databases", [7], f"database:databases:0: is 7; allowed: {DATABASE_NAME}"),
+    (
+        "database.databases",
+        ["shop", "MySQL"],
+        "database:databases:1: is 'MySQL', which belongs to the server; allowed: another name",
+    ),
+    ("database.tls", "on", "database:tls: is text; allowed: a mapping"),
+    ("database.tls.days", 0, "database:tls:days: is 0; allowed: a whole number from 2 to 3650"),
+    ("database.accounts", [], "database:accounts: is a list; allowed: a mapping"),
+    (
+        "database.accounts",
+        {"repl": {"hosts": ["192.168.1.%"], "absent": True}},
+        "database:accounts:repl: is the account of mysql_ha:database:replication:user; allowed: another name",
+    ),
+    (
+        "database.accounts",
+        {"shop": {"hosts": ["192.168.1.%"]}},
+        "secrets:accounts:shop: is missing; allowed: 8 to 32 printable ASCII characters, in quotes",
+    ),
+    ("database.replication.tls", "yes", "database:replication:tls: is 'yes'; allowed: true, false"),
+    (
+        "database.replication.connect_retry",
+        0,
+        "database:replication:connect_retry: is 0; allowed: a whole number of seconds from 1 to 60",
+    ),
+    (
+        "database.replication.heartbeat",
+        0.123,
+        "database:replication:heartbeat: is 0.123; allowed: seconds from 0.1 to 60 in steps of 0.01",
+    ),
+    (
+        "database.flavor",
+        "mysql",
+        f"secrets:tls_ca: is missing, and MySQL verifies no peer without a CA; allowed: {mysql_tls_rules.HOW_TO_MAKE}",
+    ),
     ("database.replication", "repl", "database:replication: is text; allowed: a mapping"),
     (
         "database.replication.password",
         "hunter2",
-        "database:replication:password: is an unknown key; allowed: user, wait",
+        "database:replication:password: is an unknown key; allowed: user, wait, tls, connect_retry, heartbeat",
     ),
     ("database.replication.user", "root", f"database:replication:user: is 'root'; allowed: {USER}"),
     ("database.replication.user", "a'b", f'database:replication:user: is "a\'b"; allowed: {USER}'),
@@ -496,9 +532,14 @@ ONE_CHANGE = [
     (
         "secrets.replicaton",
         "hunter2",
-        "secrets: holds an unknown key (hidden); allowed: replication, vrrp (did you mean replication?)",
+        "secrets: holds an unknown key (hidden); allowed: replication, vrrp, accounts, tls_ca, tls_ca_key"
+        " (did you mean replication?)",
     ),
-    ("secrets.hunter2", None, "secrets: holds an unknown key (hidden); allowed: replication, vrrp"),
+    (
+        "secrets.hunter2",
+        None,
+        "secrets: holds an unknown key (hidden); allowed: replication, vrrp, accounts, tls_ca, tls_ca_key",
+    ),
 ]
 
 
@@ -623,7 +664,7 @@ def test_names_that_yaml_took_for_numbers() -> None:
     assert mysql_ha_pillar.errors(wrong) == [f"mysql_ha:nodes:7: is not a usable name; allowed: {NODE_NAME}"]
 
 
-@pytest.mark.parametrize("owned", mysql_ha_pillar.OWNED_SETTINGS)
+@pytest.mark.parametrize("owned", OWNED)
 @pytest.mark.parametrize("spelling", ["{}", "loose-{}", "skip_{}", "loose_skip_{}"])
 @pytest.mark.parametrize("dash", ["_", "-"])
 def test_owned_settings_are_refused_in_every_spelling(owned: str, spelling: str, dash: str) -> None:
