@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mysql_ha_lab import client, salt  # noqa: E402
 from mysql_ha_lab.lab import Lab  # noqa: E402
-from mysql_ha_lab.plan import REPOSITORY  # noqa: E402
+from mysql_ha_lab.plan import DIRECTORS, REPOSITORY  # noqa: E402
 from mysql_ha_lab.salt import HostResult  # noqa: E402
 from pillars import ARTICLE, EXAMPLE, as_yaml, changed  # noqa: E402
 
@@ -67,7 +69,13 @@ def lab() -> Lab:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    one = Lab(os.environ.get("MYSQL_HA_LAB_NAME", "test"))
+    with standing(Lab(os.environ.get("MYSQL_HA_LAB_NAME", "test"))) as one:
+        yield one
+
+
+@contextmanager
+def standing(one: Lab) -> Iterator[Lab]:
+    """A lab with bare hosts that ends with the tests."""
     with one.only_me():
         if not REUSE:
             one.down(purge=True)
@@ -106,6 +114,19 @@ def cluster(lab: Lab, request: pytest.FixtureRequest) -> Lab:
     assert not failed, "\n".join(failed)
     client.set_up(lab)
     return lab
+
+
+@pytest.fixture(scope="session")
+def mysql_runs() -> Iterator[tuple[Lab, FirstRuns]]:
+    """Two databases with MySQL, a master and a client, and what the first runs there said."""
+    name = os.environ.get("MYSQL_HA_LAB_NAME", "test")[:6] + "my"
+    with standing(Lab(name, "mysql", without=DIRECTORS)) as one:
+        words = {"target": "mysql*"}
+        test_mode = salt.apply(one, "test=True", **words)
+        runs = FirstRuns({}, test_mode, salt.apply(one, **words), salt.apply(one, **words),
+                         salt.apply(one, "test=True", **words))  # fmt: skip
+        client.set_up(one)
+        yield one, runs
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,8 +30,8 @@ SHUTDOWN_SECONDS = 30  # what has not ended by then is killed
 class Lab:
     """A lab by name. Every verb can be repeated, and goes on where an interrupted one stopped."""
 
-    def __init__(self, name: str = "lab", database: str | None = None) -> None:
-        self.plan: LabPlan = lab_plan(name, directors_need_kernel=not kernel_has_ipvs(), database=database)
+    def __init__(self, name: str = "lab", database: str | None = None, without: Collection[str] = ()) -> None:
+        self.plan: LabPlan = lab_plan(name, not kernel_has_ipvs(), database, without)
         self.key = self.plan.directory / "ssh_key"
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,15 +50,17 @@ class Flavor:
     suite: str
     packages: tuple[str, ...]
     client: str
+    pillar: str  # what the pillar calls it
+    verifies_alone: bool = False  # can check a peer's certificate without a CA
 
 
 DEFAULT_FLAVOR = "mariadb"
 FLAVORS = {
     flavor.name: flavor
     for flavor in (
-        Flavor(DEFAULT_FLAVOR, SUITE, ("mariadb-server",), "mariadb"),
-        Flavor("mysql", NEWER_SUITE, ("mysql-server",), "mysql"),
-        Flavor("mariadb-10.11", "bookworm", ("mariadb-server",), "mariadb"),
+        Flavor(DEFAULT_FLAVOR, SUITE, ("mariadb-server",), "mariadb", "mariadb", verifies_alone=True),
+        Flavor("mysql", NEWER_SUITE, ("mysql-server",), "mysql", "mysql"),
+        Flavor("mariadb-10.11", "bookworm", ("mariadb-server",), "mariadb", "mariadb"),
     )
 }
 
@@ -129,16 +132,21 @@ class LabPlan:
         return self.hosts[name]
 
 
-def lab_plan(name: str, directors_need_kernel: bool, database: str | None = None) -> LabPlan:
+def lab_plan(
+    name: str, directors_need_kernel: bool, database: str | None = None, without: Collection[str] = ()
+) -> LabPlan:
     """Plan a lab called ``name`` (1-8 of a-z0-9); several can stand side by side.
 
-    Without ``database`` its databases are what they already were, and MariaDB in a new lab.
+    Without ``database`` its databases are what they already were, and MariaDB in a new lab. ``without``
+    leaves hosts out.
     """
     if not NAME.fullmatch(name):
         raise LabError(f"--name: is '{name}'; allowed: 1 to 8 lower-case letters and digits, a letter first")
     flavor = _flavor(database or recorded_flavor(name) or DEFAULT_FLAVOR)
     hosts = {}
     for host, text in ADDRESSES.items():
+        if host in without:
+            continue
         address = netaddr.IPAddress(text)
         if address not in LAN:
             raise LabError(f"{host}: {address} lies outside the LAN {LAN}")

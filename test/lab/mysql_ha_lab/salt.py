@@ -22,7 +22,8 @@ from .plan import REPOSITORY, LabError
 from .progress import say, say_meanwhile, step
 
 FORMULA_PARTS = ["FORMULA", "mysql_ha", "_modules", "_states", "_utils", "_beacons", "_runners", "_output"]
-PILLAR_TOP = "base:\n  '*':\n    - mysql_ha\n"
+PILLAR_TOP = "base:\n  '*':\n    - mysql_ha\n    - lab\n"
+CA = "mysql_ha_ca"
 APPLY_SECONDS = 2400
 # What a Salt master says when a worker of it will answer no request ever; only another start helps.
 LOST_WORKER = "worker will be non-functional"
@@ -71,6 +72,7 @@ def set_up(lab: Lab, pillar: Path) -> None:
     """Bring formula, tarballs and pillar onto the master, and accept the hosts' keys."""
     copy_formula(lab)
     set_pillar(lab, pillar.read_text())
+    set_lab_pillar(lab)
     with step("accept the keys of " + ", ".join(lab.plan.hosts)):
         wait_for(
             "the Salt master",
@@ -116,6 +118,27 @@ def set_pillar(lab: Lab, text: str) -> None:
     root = lab.plan.host("master").root
     write(root / "srv/pillar/top.sls", PILLAR_TOP)
     write(root / "srv/pillar/mysql_ha.sls", text)
+
+
+def set_lab_pillar(lab: Lab) -> None:
+    """Add what this lab's databases need to whatever the pillar says: their flavor, and a CA where they need one."""
+    flavor = lab.plan.database
+    place = lab.plan.host("master").root / "srv/pillar/lab.sls"
+    if place.exists():
+        return
+    write(place, f"mysql_ha: {{database: {{flavor: {flavor.pillar}}}}}\n")
+    if not flavor.verifies_alone:
+        give_ca(lab)
+
+
+def give_ca(lab: Lab) -> None:
+    """Put a fresh CA into the pillar, made on the master as the documentation says it; instead of one that is there."""
+    pillar = lab.plan.host("master").root / "srv/pillar"
+    write(pillar / "lab.sls", f"mysql_ha: {{database: {{flavor: {lab.plan.database.pillar}}}}}\ninclude: [{CA}]\n")
+    (pillar / f"{CA}.sls").unlink(missing_ok=True)
+    local = ["salt-call", "--local", "--file-root=/srv/formula"]
+    lab.run("master", [*local, "saltutil.sync_all"])
+    lab.run("master", [*local, "mysql_tls.new_ca", "shop", f"path=/srv/pillar/{CA}.sls"])
 
 
 def allow_ssh(lab: Lab, *hosts: str) -> None:
