@@ -30,6 +30,8 @@ def pillar_valid(name):
         errors = __salt__["mysql_ha.pillar_errors"]()
     except CommandExecutionError as error:
         errors = [str(error)]
+    except KeyError as missing:
+        errors = [f"{missing} is not loaded: a module of this formula cannot be imported; the minion's debug log says why"]
     if errors:
         ret["result"] = False
         ret["comment"] = "\n".join(

@@ -8,9 +8,10 @@ such a one: a single test of a running cluster then takes seconds.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,16 +118,24 @@ def cluster(lab: Lab, request: pytest.FixtureRequest) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def mysql_runs() -> Iterator[tuple[Lab, FirstRuns]]:
-    """Two databases with MySQL, a master and a client, and what the first runs there said."""
-    name = os.environ.get("MYSQL_HA_LAB_NAME", "test")[:6] + "my"
-    with standing(Lab(name, "mysql", without=DIRECTORS)) as one:
-        words = {"target": "mysql*"}
-        test_mode = salt.apply(one, "test=True", **words)
-        runs = FirstRuns({}, test_mode, salt.apply(one, **words), salt.apply(one, **words),
-                         salt.apply(one, "test=True", **words))  # fmt: skip
-        client.set_up(one)
-        yield one, runs
+def pairs() -> Iterator[Callable[[str], tuple[Lab, FirstRuns]]]:
+    """``pairs("mysql")``: two databases of that flavor, a master and a client, and what the first runs there said."""
+    with ExitStack() as ends:
+        made: dict[str, tuple[Lab, FirstRuns]] = {}
+
+        def pair(flavor: str) -> tuple[Lab, FirstRuns]:
+            if flavor not in made:
+                name = os.environ.get("MYSQL_HA_LAB_NAME", "test")[:4] + re.sub(r"\W", "", flavor)[-4:]
+                one = ends.enter_context(standing(Lab(name, flavor, without=DIRECTORS)))
+                words = {"target": "mysql*"}
+                test_mode = salt.apply(one, "test=True", **words)
+                runs = FirstRuns({}, test_mode, salt.apply(one, **words), salt.apply(one, **words),
+                                 salt.apply(one, "test=True", **words))  # fmt: skip
+                client.set_up(one)
+                made[flavor] = (one, runs)
+            return made[flavor]
+
+        yield pair
 
 
 @pytest.fixture(scope="module")

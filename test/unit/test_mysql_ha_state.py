@@ -29,6 +29,12 @@ def test_a_module_that_fails_is_no_traceback(load_module) -> None:
     assert "no pillar" in state.pillar_valid("x")["comment"]
 
 
+def test_a_module_that_cannot_be_imported_is_no_traceback(load_module) -> None:
+    ret = load_module("states", "mysql_ha", __salt__={}).pillar_valid("x")
+    assert ret["result"] is False
+    assert "'mysql_ha.pillar_errors' is not loaded" in ret["comment"]
+
+
 def test_the_module_judges_this_minions_pillar(load_module) -> None:
     grains = {"id": "mysql1"}
     assert load_module("modules", "mysql_ha", __pillar__=EXAMPLE, __grains__=grains).pillar_errors() == []
