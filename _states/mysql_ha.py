@@ -31,7 +31,7 @@ def pillar_valid(name):
     except CommandExecutionError as error:
         errors = [str(error)]
     except KeyError as missing:
-        errors = [f"{missing} is not loaded: a module of this formula cannot be imported; the minion's debug log says why"]
+        errors = [f"{missing} is not loaded: a module cannot be imported, and the minion's debug log says why"]
     if errors:
         ret["result"] = False
         ret["comment"] = "\n".join(
