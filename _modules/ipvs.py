@@ -13,6 +13,7 @@ error by name and what it means there.
 Everything here needs CAP_NET_ADMIN outside of any user namespace, reading included.
 """
 
+import gc
 import logging
 from contextlib import contextmanager
 from pathlib import Path
@@ -891,11 +892,27 @@ def ensure_daemon(state, interface=None, sync_id=0, max_length=None, group=None,
 def _told():
     """Raise as Salt does what the parts below say in their own way."""
     try:
-        yield
+        with _uncollected():
+            yield
     except ipvs_rules.Wrong as error:
         raise SaltInvocationError(str(error)) from error
     except (ipvs_kernel.IpvsError, ipvs_kernel.NetlinkError) as error:
         raise CommandExecutionError(str(error)) from error
+
+
+@contextmanager
+def _uncollected():
+    """
+    Without Python's search for objects that refer to each other in a circle: a table has none, and so many objects
+    that being searched again and again would make a large one cost more than its size.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager
