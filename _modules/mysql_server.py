@@ -380,7 +380,14 @@ def _control(action, service, wait):
         works, said = False, str(error)
     if works and answers(wait):
         return
-    words = _own_words(service, began, sizes) or said or f"no answer within {wait} s"
+    words = ""
+    for _ in range(10):
+        # The journal has the last lines a moment after the service is known to have failed.
+        words = _own_words(service, began, sizes)
+        if words:
+            break
+        time.sleep(0.3)
+    words = words or said or f"no answer within {wait} s"
     raise CommandExecutionError(f"{service} does not start: {words}")
 
 
@@ -393,7 +400,7 @@ def _own_words(service, began, sizes):
                 file.seek(sizes.get(log, 0))
                 lines += file.read().splitlines()
     if shutil.which("journalctl", path=PATH):
-        words = ["journalctl", "--no-pager", "-q", "-o", "cat", "-u", service, f"--since=@{began:.0f}"]
+        words = ["journalctl", "--no-pager", "-q", "-o", "cat", "-u", service, f"--since=@{int(began)}"]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=30)
         lines += done.stdout.splitlines()
     return "; ".join(mysql_settings.complaints(lines)[:5])
@@ -418,10 +425,16 @@ def _variables():
 
 
 def _started():
-    """When the running server was started, in seconds of the system's clock."""
-    uptime = int(_local("SHOW GLOBAL STATUS LIKE 'Uptime';")[0]["Value"])
-    # The server counts whole seconds, and reads its options before it begins to count.
-    return time.time() - uptime - 1
+    """When the running server's process was started, in seconds of the system's clock."""
+    pid_file = _local("SELECT @@GLOBAL.pid_file AS place;")[0]["place"]
+    try:
+        pid = int(Path(pid_file).read_text())
+        # After the name in parentheses, the 20th field: in ticks since the system's boot (proc(5)).
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except (OSError, ValueError, IndexError):
+        # In whole seconds, of which none may be too many.
+        return time.time() - int(_local("SHOW GLOBAL STATUS LIKE 'Uptime';")[0]["Value"]) - 1
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _persisted(flavor):

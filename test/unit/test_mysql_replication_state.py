@@ -36,7 +36,7 @@ class World:
             "server": lambda: self.server,
             "peer": lambda _, wait: self.peer,
             "status": lambda: self.status,
-            "settled": lambda: self.settled,
+            "settled": lambda wait=30: self.settled,
             "differences": lambda *_, fresh=False: dict(ALL) if fresh else self.differences,
             "compare": lambda *_: {"relation": self.relation, "only_here": "1-1-5", "only_there": "2-2-3"},
             "forget": lambda: "STOP REPLICA; RESET REPLICA ALL;",
@@ -207,6 +207,12 @@ def test_a_conflict_is_told_and_nothing_is_skipped(apply, world, test_mode) -> N
     assert world.done == []
 
 
+def test_an_encryption_that_broke_off_once_is_looked_at_again(apply, world, test_mode) -> None:
+    world.status.update(receiving=False, receiver_error="2026: SSL connection error")
+    ret = apply(test_mode)
+    assert (ret["result"], ret["changes"]) == (True, {})
+
+
 def test_a_peer_that_is_down_right_now_is_no_error(apply, world, test_mode) -> None:
     world.status.update(receiving=False, receiver_state="Reconnecting", receiver_error="2003: Can't connect")
     ret = apply(test_mode)
@@ -215,10 +221,11 @@ def test_a_peer_that_is_down_right_now_is_no_error(apply, world, test_mode) -> N
 
 
 @pytest.mark.parametrize("error", [
-    "1236: could not find next log", "1045: Access denied", "2026: SSL error: certificate verify failed",
+    "1236: could not find next log", "1045: Access denied", "2026: SSL connection error: error:00000000",
 ])  # fmt: skip
 def test_a_receiver_that_cannot_go_on_is_an_error(apply, world, test_mode, error) -> None:
     world.status.update(receiving=False, receiver_error=error)
+    world.settled = world.status
     ret = apply(test_mode)
     assert ret["result"] is False
     assert error in ret["comment"]
