@@ -7,13 +7,13 @@ password.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 from mysql_accounts import ALL, OPTION, WORDS, key, privilege, split
 from mysql_passwords import PLUGINS, SOCKET_PLUGINS
+from pillar_words import did_you_mean, kind, literal
 
 _KEYS = ("hosts", "plugin", "require", "grants", "absent")
 _GONE = ("mysql", "mysql_native_password")
@@ -56,33 +56,33 @@ def errors(path: str, accounts: object, passwords_path: str, passwords: object, 
     if flavor not in PLUGINS:
         return []
     if not isinstance(accounts, Mapping):
-        return [f"{path}: is {_kind(accounts)}; allowed: a mapping from user names to accounts"]
+        return [f"{path}: is {kind(accounts)}; allowed: a mapping from user names to accounts"]
     found = [line for user, entry in accounts.items() for line in _account(path, user, entry, flavor)]
     return found + ([] if passwords is None else list(_passwords(passwords_path, passwords, accounts, flavor)))
 
 
 def _account(path: str, user: object, entry: object, flavor: str) -> Iterator[str]:
     """Say what is wrong with one account."""
-    path = f"{path}:{user if isinstance(user, str) and re.fullmatch(r'[!-~]{1,63}', user) else _literal(user)}"
+    path = f"{path}:{user if isinstance(user, str) and re.fullmatch(r'[!-~]{1,63}', user) else literal(user)}"
     if not isinstance(user, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", user):
         yield f"{path}: is not a usable name; allowed: {_USER}"
     elif re.fullmatch(r"(?i)root|(mysql|mariadb)(\..*)?", user):
         yield f"{path}: is an account of the server's own; allowed: {_USER}"
     if not isinstance(entry, Mapping):
-        yield f"{path}: is {_kind(entry)}; allowed: a mapping with the keys {', '.join(_KEYS)}"
+        yield f"{path}: is {kind(entry)}; allowed: a mapping with the keys {', '.join(_KEYS)}"
         return
     for name in entry:
         if name not in _KEYS:
             # What is a key by a slip of YAML may be a password.
-            yield f"{path}: holds an unknown key (hidden); allowed: {', '.join(_KEYS)}{_did_you_mean(name, _KEYS)}"
+            yield f"{path}: holds an unknown key (hidden); allowed: {', '.join(_KEYS)}{did_you_mean(name, _KEYS)}"
     if not isinstance(entry.get("absent", False), bool):
-        yield f"{path}:absent: is {_literal(entry['absent'])}; allowed: true, false"
+        yield f"{path}:absent: is {literal(entry['absent'])}; allowed: true, false"
     socket = _is_socket(entry, flavor)
     yield from _hosts(f"{path}:hosts", entry.get("hosts"), socket)
     yield from _plugin(f"{path}:plugin", entry.get("plugin", PLUGINS[flavor][0]), flavor)
     require = entry.get("require", "none" if socket else "ssl")
     if not isinstance(require, str) or require not in _REQUIRES:
-        yield f"{path}:require: is {_literal(require)}; allowed: {', '.join(_REQUIRES)}"
+        yield f"{path}:require: is {literal(require)}; allowed: {', '.join(_REQUIRES)}"
     elif socket and require != "none":
         yield f"{path}:require: is {require!r}, and the unix socket has no TLS; allowed: none"
     yield from _grants(f"{path}:grants", entry.get("grants", {}), flavor)
@@ -98,7 +98,7 @@ def _plugin(path: str, plugin: object, flavor: str) -> Iterator[str]:
     allowed = [name for name in (*PLUGINS[flavor], SOCKET_PLUGINS[flavor]) if (flavor, name) != _GONE]
     if not isinstance(plugin, str) or plugin not in allowed:
         remark = ", which MySQL 9 no longer has" if (flavor, plugin) == _GONE else ""
-        yield f"{path}: is {_literal(plugin)}{remark}; allowed: {', '.join(allowed)}"
+        yield f"{path}: is {literal(plugin)}{remark}; allowed: {', '.join(allowed)}"
 
 
 def _hosts(path: str, hosts: object, socket: bool) -> Iterator[str]:
@@ -106,17 +106,17 @@ def _hosts(path: str, hosts: object, socket: bool) -> Iterator[str]:
     if hosts is None:
         yield f"{path}: is missing; allowed: a list of {_HOST}"
     elif not isinstance(hosts, (list, tuple)) or not hosts:
-        yield f"{path}: is {'an empty list' if hosts in ([], ()) else _kind(hosts)}; allowed: a list of {_HOST}"
+        yield f"{path}: is {'an empty list' if hosts in ([], ()) else kind(hosts)}; allowed: a list of {_HOST}"
     else:
         seen: dict[str, int] = {}
         for index, host in enumerate(hosts):
             if not isinstance(host, str) or not _is_host(host):
                 hint = ", a network in bits: write its netmask" if re.fullmatch(r"[0-9.]+/\d+", str(host)[:64]) else ""
-                yield f"{path}:{index}: is {_literal(host)}{hint}; allowed: {_HOST}"
+                yield f"{path}:{index}: is {literal(host)}{hint}; allowed: {_HOST}"
             elif seen.setdefault(host.lower(), index) != index:
-                yield f"{path}:{index}: is {_literal(host)}, as is {path}:{seen[host.lower()]}; allowed: another one"
+                yield f"{path}:{index}: is {literal(host)}, as is {path}:{seen[host.lower()]}; allowed: another one"
             elif socket and host != "localhost":
-                yield f"{path}:{index}: is {_literal(host)}, and a unix socket is on this host; allowed: localhost"
+                yield f"{path}:{index}: is {literal(host)}, and a unix socket is on this host; allowed: localhost"
 
 
 def _is_host(host: str) -> bool:
@@ -143,10 +143,10 @@ def _is_host(host: str) -> bool:
 def _grants(path: str, grants: object, flavor: str) -> Iterator[str]:
     """Say what is wrong with the privileges of an account."""
     if not isinstance(grants, Mapping):
-        yield f"{path}: is {_kind(grants)}; allowed: {_GRANTS}"
+        yield f"{path}: is {kind(grants)}; allowed: {_GRANTS}"
         return
     for name, words in grants.items():
-        own = f"{path}:{_literal(name)}"
+        own = f"{path}:{literal(name)}"
         try:
             schema, table = split(key(name)) if isinstance(name, str) and len(name) <= 256 else ("", "")
         except ValueError:
@@ -156,7 +156,7 @@ def _grants(path: str, grants: object, flavor: str) -> Iterator[str]:
         elif table is not None and "%" in f"{schema}{table}":
             yield f"{own}: has a %, and with a table there are no wildcards; allowed: {_OBJECT}"
         elif not isinstance(words, (list, tuple)) or not words:
-            yield f"{own}: is {'an empty list' if words in ([], ()) else _kind(words)}; allowed: a list of privileges"
+            yield f"{own}: is {'an empty list' if words in ([], ()) else kind(words)}; allowed: a list of privileges"
         else:
             for index, word in enumerate(words):
                 yield from _privilege(f"{own}:{index}", word, schema, table, flavor)
@@ -170,7 +170,7 @@ def _privilege(path: str, word: object, schema: str | None, table: str | None, f
     dynamic = flavor == "mysql" and "_" in named
     if named in _UNFENCED[flavor] or (named == ALL and schema is None):
         yield (
-            f"{path}: is {_literal(word)}, with which an application could write where failover has stopped it by "
+            f"{path}: is {literal(word)}, with which an application could write where failover has stopped it by "
             "read_only; allowed: privileges that do not reach so far"
         )
     elif named not in known and not (dynamic and level == "global"):
@@ -178,10 +178,10 @@ def _privilege(path: str, word: object, schema: str | None, table: str | None, f
         if isinstance(word, str) and "(" in word:
             remark = ", and privileges on columns are not supported"
         allowed = ", ".join(sorted(known - _UNFENCED[flavor] - ({ALL} if level == "global" else set())))
-        yield f"{path}: is {_literal(word)}{remark}; allowed: {allowed}{_did_you_mean(word, known)}"
+        yield f"{path}: is {literal(word)}{remark}; allowed: {allowed}{did_you_mean(word, known)}"
     elif named in _WRITES and _holds_accounts(schema):
         yield (
-            f"{path}: is {_literal(word)} on an object that the schema mysql is a part of, where accounts are; "
+            f"{path}: is {literal(word)} on an object that the schema mysql is a part of, where accounts are; "
             "allowed: the same on the schemas of the application"
         )
 
@@ -197,7 +197,7 @@ def _holds_accounts(schema: str | None) -> bool:
 def _passwords(path: str, passwords: object, accounts: Mapping[object, object], flavor: str) -> Iterator[str]:
     """Say what is wrong with the passwords; a slip of YAML makes a value a key, so no key but an account's is shown."""
     if not isinstance(passwords, Mapping):
-        yield f"{path}: is {_kind(passwords)} (hidden); allowed: a mapping from user names to passwords"
+        yield f"{path}: is {kind(passwords)} (hidden); allowed: a mapping from user names to passwords"
         return
     for user in passwords:
         if user not in accounts:
@@ -207,42 +207,18 @@ def _passwords(path: str, passwords: object, accounts: Mapping[object, object], 
             continue
         if user not in passwords:
             if not _is_socket(entry, flavor):
-                yield f"{path}:{_literal(user)[1:-1]}: is missing; allowed: {_PASSWORD}"
+                yield f"{path}:{literal(user)[1:-1]}: is missing; allowed: {_PASSWORD}"
         elif (problem := _problem(passwords[user])) is not None:
-            yield f"{path}:{_literal(user)[1:-1]}: {problem} (hidden); allowed: {_PASSWORD}"
+            yield f"{path}:{literal(user)[1:-1]}: {problem} (hidden); allowed: {_PASSWORD}"
 
 
 def _problem(password: object) -> str | None:
     """What is wrong with a password, without showing it."""
     if not isinstance(password, str):
-        return f"is {_kind(password)} and not text"
+        return f"is {kind(password)} and not text"
     if len(password) < 8:
         return "is set but too short" if password else "is empty"
     if len(password) > 32:
         return "is set but too long"
     good = password.isascii() and password.isprintable()
     return None if good else "is set but holds a character that is not allowed"
-
-
-def _did_you_mean(word: object, known: Iterable[str]) -> str:
-    """A question if a word resembles a known one; difflib needs time that grows with the square of the length."""
-    if not isinstance(word, str) or len(word) > 64:
-        return ""
-    close = difflib.get_close_matches(word, known, 1) or difflib.get_close_matches(word.upper(), known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _kind(value: object) -> str:
-    """What a value is, without showing it."""
-    if value is None:
-        return "empty"
-    kinds = ((Mapping, "a mapping"), ((list, tuple), "a list"), (bool, "true or false"), ((int, float), "a number"))
-    kind = next((name for types, name in kinds if isinstance(value, types)), None)
-    return kind or ("text" if isinstance(value, str) else f"of type {type(value).__name__}")
-
-
-def _literal(value: object) -> str:
-    """A value on one line and of bounded length."""
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
-    return str(value).lower() if isinstance(value, bool) else _kind(value)

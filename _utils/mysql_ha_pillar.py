@@ -7,7 +7,6 @@ hide the sentence that an operator needs.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -18,6 +17,7 @@ import mysql_account_rules
 import mysql_tls_rules
 from keepalived_conf import MAX_VALUE, REFUSED_GLOBALS, UNSAFE, is_global_keyword, is_word
 from mysql_settings import OWNED
+from pillar_words import did_you_mean, is_whole, kind, literal, unquote
 
 ROOT = "mysql_ha"
 SCHEMA = 1
@@ -81,7 +81,7 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         that is no database, so that each role can be given only the secrets it needs. ``None``: it is due.
     """
     if not isinstance(pillar, Mapping):
-        return [f"{ROOT}: is {_kind(pillar)}; allowed: a mapping with the keys {', '.join(_TOP_KEYS)}"]
+        return [f"{ROOT}: is {kind(pillar)}; allowed: a mapping with the keys {', '.join(_TOP_KEYS)}"]
     return [
         *_unknown(ROOT, pillar, _TOP_KEYS),
         *_leaves(ROOT, pillar, _TOP_RULES, ("cluster",)),
@@ -133,44 +133,15 @@ def _part(mapping: object, key: object) -> Mapping[Any, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _kind(value: object) -> str:
-    """Return what a value is, without showing it."""
-    if value is None:
-        return "empty"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "text" if isinstance(value, str) else f"of type {type(value).__name__}"
-
-
-def _literal(value: object) -> str:
-    """Return a single value as an operator would recognise it, on one line and of bounded length."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # An address of a download may carry a user and a password.
-        shown = re.sub(r"//[^/@]*@", "//<hidden>@", value)
-        return repr(shown) if len(shown) <= 60 else f"{shown[:60]!r}..."
-    if isinstance(value, int):
-        # Python refuses to write numbers of more than 4300 digits.
-        return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
-    return repr(value) if isinstance(value, float) else _kind(value)
-
-
 def _label(key: object) -> str:
     """Return a key as a part of a path."""
-    return key if isinstance(key, str) and len(key) <= 63 and is_word(key) else _literal(key)
+    return key if isinstance(key, str) and len(key) <= 63 and is_word(key) else literal(key)
 
 
 def _check(path: str, value: object, rule: Rule) -> Iterator[str]:
     """Say what is wrong with a single value."""
     if not rule.accepts(value):
-        yield f"{path}: is {_literal(value)}{rule.remark(value)}; allowed: {rule.allowed}"
+        yield f"{path}: is {literal(value)}{rule.remark(value)}; allowed: {rule.allowed}"
 
 
 def _leaves(
@@ -189,15 +160,8 @@ def _unknown(path: str, section: Mapping[Any, Any], known: Iterable[str]) -> Ite
     known = tuple(known)
     for key in section:
         if key not in known:
-            hint = _did_you_mean(key, known)
+            hint = did_you_mean(key, known)
             yield f"{path}:{_label(key)}: is an unknown key; allowed: {', '.join(known)}{hint}"
-
-
-def _did_you_mean(key: object, known: Iterable[str]) -> str:
-    """Return a question if an unknown key resembles a known one."""
-    # difflib needs time that grows with the square of the length.
-    close = difflib.get_close_matches(key, known, 1) if isinstance(key, str) and len(key) <= 64 else []
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _section(path: str, section: Mapping[Any, Any], rules: Mapping[str, Rule]) -> Iterator[str]:
@@ -210,7 +174,7 @@ def _not_mappings(path: str, parent: Mapping[Any, Any], keys: Iterable[str]) -> 
     """Say which sections are something else than a mapping; what they hold is not shown."""
     for key in keys:
         if key in parent and not isinstance(parent[key], Mapping):
-            yield f"{path}:{key}: is {_kind(parent[key])}; allowed: a mapping"
+            yield f"{path}:{key}: is {kind(parent[key])}; allowed: a mapping"
 
 
 def _repeated(values: Iterable[tuple[str, object]], rule: Rule, allowed: str) -> Iterator[str]:
@@ -218,22 +182,12 @@ def _repeated(values: Iterable[tuple[str, object]], rule: Rule, allowed: str) ->
     first: dict[object, str] = {}
     for path, value in values:
         if rule.accepts(value) and first.setdefault(value, path) != path:
-            yield f"{path}: is {_literal(value)}, as is {first[value]}; allowed: {allowed}"
-
-
-def _is_whole(value: object, low: int, high: int) -> bool:
-    """Return whether a value is a whole number in a range; YAML's ``yes`` is no number."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _unquote(value: object) -> str:
-    """Return a remark on a number that is in quotes."""
-    return ", text in quotes and not a number" if isinstance(value, str) and value.isdigit() else ""
+            yield f"{path}: is {literal(value)}, as is {first[value]}; allowed: {allowed}"
 
 
 def _whole(low: int, high: int, unit: str = "") -> Rule:
     """Return the rule for a whole number."""
-    return Rule(f"a whole number{unit} from {low} to {high}", lambda value: _is_whole(value, low, high), _unquote)
+    return Rule(f"a whole number{unit} from {low} to {high}", lambda value: is_whole(value, low, high), unquote)
 
 
 def _decimal(value: object) -> Decimal | None:
@@ -254,7 +208,7 @@ def _seconds(low: str, high: str) -> Rule:
     return Rule(
         f"seconds from {low} to {high} with at most 6 decimals",
         lambda value: _is_step(value, low, high, "0.000001"),
-        _unquote,
+        unquote,
     )
 
 
@@ -350,7 +304,7 @@ _SOURCES = _SOURCE._replace(allowed=f"{_SOURCE.allowed}, or a list of such texts
 _AGENT = ", which needs the health agent that is not in this version"
 
 _TOP_RULES = {
-    "schema": Rule(str(SCHEMA), lambda value: _is_whole(value, SCHEMA, SCHEMA), _unquote),
+    "schema": Rule(str(SCHEMA), lambda value: is_whole(value, SCHEMA, SCHEMA), unquote),
     "cluster": _NAME,
     "interface": _INTERFACE,
 }
@@ -373,7 +327,7 @@ _ENDPOINT_RULES = {
 }
 _VRRP_RULES = {
     "virtual_router_id": _whole(1, 255),
-    "version": Rule("2, 3", lambda value: _is_whole(value, 2, 3), _unquote),
+    "version": Rule("2, 3", lambda value: is_whole(value, 2, 3), unquote),
     "preempt": Rule("true, false", lambda value: isinstance(value, bool)),
     "unicast": Rule("true, false", lambda value: isinstance(value, bool)),
 }
@@ -382,12 +336,12 @@ _ADVERT_RULES = {
     2: Rule(
         "whole seconds from 1 to 255 with VRRP version 2",
         lambda value: _is_step(value, "1", "255", "1"),
-        _unquote,
+        unquote,
     ),
     3: Rule(
         "seconds from 0.01 to 40.95 in steps of 0.01 with VRRP version 3",
         lambda value: _is_step(value, "0.01", "40.95", "0.01"),
-        _unquote,
+        unquote,
     ),
 }
 _CHECKS_RULES = {
@@ -426,7 +380,7 @@ _REPLICATION_RULES = {
     "tls": Rule("true, false", lambda value: isinstance(value, bool)),
     "connect_retry": _whole(1, 60, " of seconds"),
     "heartbeat": Rule(
-        "seconds from 0.1 to 60 in steps of 0.01", lambda value: _is_step(value, "0.1", "60", "0.01"), _unquote
+        "seconds from 0.1 to 60 in steps of 0.01", lambda value: _is_step(value, "0.1", "60", "0.01"), unquote
     ),
 }
 _DATABASE_SECTIONS = ("settings", "replication", "tls", "accounts")
@@ -460,7 +414,7 @@ def _named(path: str, name: object, rule: Rule) -> Iterator[str]:
 def _node(path: str, entry: object) -> Iterator[str]:
     """Say what is wrong with one node, as far as it can be told without the others."""
     if not isinstance(entry, Mapping):
-        yield f"{path}: is {_kind(entry)}; allowed: a mapping with the keys {', '.join(_NODE_RULES)}"
+        yield f"{path}: is {kind(entry)}; allowed: a mapping with the keys {', '.join(_NODE_RULES)}"
         return
     role = entry.get("role")
     # Without a role that can be told, a key of any role is taken to be meant.
@@ -497,7 +451,7 @@ def _values(path: str, entries: Mapping[Any, Any], key: str) -> Iterator[tuple[s
 def _all_idle(path: str, pillar: Mapping[Any, Any]) -> Iterator[str]:
     """Say that no database has a weight: keepalived then never reaches its quorum, and reports an error."""
     weights = [entry.get("weight", 1) for entry in nodes(pillar, "database").values()]
-    if weights and all(_is_whole(weight, 0, 0) for weight in weights):
+    if weights and all(is_whole(weight, 0, 0) for weight in weights):
         yield f"{path}: gives every database the weight 0; allowed: a weight above 0 for at least one"
 
 
@@ -517,7 +471,7 @@ def _endpoints(pillar: Mapping[Any, Any]) -> Iterator[str]:
         own = f"{path}:{_label(name)}"
         yield from _named(own, name, _NAME)
         if not isinstance(entry, Mapping):
-            yield f"{own}: is {_kind(entry)}; allowed: a mapping with the keys {', '.join(_ENDPOINT_KEYS)}"
+            yield f"{own}: is {kind(entry)}; allowed: a mapping with the keys {', '.join(_ENDPOINT_KEYS)}"
             continue
         yield from _unknown(own, entry, _ENDPOINT_KEYS)
         yield from _leaves(own, entry, _ENDPOINT_RULES, _REQUIRED_ENDPOINT_KEYS)
@@ -535,7 +489,7 @@ def _endpoint_place(
     address, port = entry.get("address"), entry.get("port")
     has_address, has_port = _ADDRESS.accepts(address), _PORT.accepts(port)
     if has_address and address in owners:
-        yield f"{path}:address: is {_literal(address)}, as is {owners[address]}; allowed: another one"
+        yield f"{path}:address: is {literal(address)}, as is {owners[address]}; allowed: another one"
     if has_port and _PORT.accepts(database_port) and port != database_port:
         yield (
             f"{path}:port: is {port}, and direct routing cannot change it to {ROOT}:database:port;"
@@ -610,12 +564,12 @@ def _database(section: Mapping[Any, Any]) -> Iterator[str]:
 def _databases(path: str, names: object) -> Iterator[str]:
     """Say what is wrong with the list of application databases."""
     if not isinstance(names, (list, tuple)):
-        yield f"{path}: is {_kind(names)}; allowed: a list of names"
+        yield f"{path}: is {kind(names)}; allowed: a list of names"
         return
     for index, name in enumerate(names):
         yield from _check(f"{path}:{index}", name, _DATABASE_NAME)
         if isinstance(name, str) and name.lower() in _SYSTEM_DATABASES:
-            yield f"{path}:{index}: is {_literal(name)}, which belongs to the server; allowed: another name"
+            yield f"{path}:{index}: is {literal(name)}, which belongs to the server; allowed: another name"
 
 
 def _flavor(pillar: Mapping[Any, Any]) -> str:
@@ -662,7 +616,7 @@ def _setting(path: str, name: object, value: object) -> Iterator[str]:
         if not value.isprintable():
             yield f"{path}: holds a line break or control character; allowed: printable characters"
     elif value is not None and not isinstance(value, bool) and _decimal(value) is None:
-        yield f"{path}: is {_kind(value)}; allowed: text, a number below 10^15, true, false, or empty"
+        yield f"{path}: is {kind(value)}; allowed: text, a number below 10^15, true, false, or empty"
 
 
 def _owned_setting(name: str) -> str | None:
@@ -678,7 +632,7 @@ def _secrets(pillar: Mapping[Any, Any], minion_id: object) -> Iterator[str]:
     path, section = f"{ROOT}:secrets", _part(pillar, "secrets")
     for key in section:
         if key not in _SECRET_KEYS:
-            hint = _did_you_mean(key, _SECRET_KEYS)
+            hint = did_you_mean(key, _SECRET_KEYS)
             yield f"{path}: holds an unknown key (hidden); allowed: {', '.join(_SECRET_KEYS)}{hint}"
     # Longer ones are refused by MySQL (error 3056), and cut without a word by MariaDB from 97 bytes on.
     allowed = "8 to 32 printable ASCII characters, in quotes"
@@ -700,7 +654,7 @@ def _is_replication_due(pillar: Mapping[Any, Any], minion_id: object) -> bool:
 def _vrrp_secret(path: str, value: object, vrrp: Mapping[Any, Any]) -> Iterator[str]:
     """Say what is wrong with the VRRP password."""
     version = vrrp.get("version", DEFAULT_VRRP_VERSION)
-    if _is_whole(version, 3, 3):
+    if is_whole(version, 3, 3):
         yield f"{path}: is set (hidden), but VRRP version 3 has no authentication; allowed: only version 2"
         return
     allowed = f"1 to 8 printable ASCII characters except spaces and {' '.join(UNSAFE)}, in quotes"
@@ -717,7 +671,7 @@ def _secret(
 ) -> Iterator[str]:
     """Say what is wrong with a secret, without showing it."""
     if not isinstance(value, str):
-        problem = f"is {_kind(value)} and not text"
+        problem = f"is {kind(value)} and not text"
     elif len(value) < low:
         problem = "is set but too short" if value else "is empty"
     elif len(value) > high:

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pillar_words import is_whole, kind, literal, unquote
+
 TLS = "mysql_ha:database:tls"
 SECRETS = "mysql_ha:secrets"
 
@@ -55,7 +57,7 @@ def errors(tls: object, secrets: object, flavor: object, minion_is_database: boo
         The value of ``mysql_ha:database:replication:tls``.
     """
     if not isinstance(tls, Mapping):
-        return [f"{TLS}: is {_kind(tls)}; allowed: a mapping with the keys {', '.join(_KEYS)}"]
+        return [f"{TLS}: is {kind(tls)}; allowed: a mapping with the keys {', '.join(_KEYS)}"]
     part = secrets if isinstance(secrets, Mapping) else {}
     given = [key for key in _FILES if key in tls]
     found = [*_unknown(tls), *_days(tls), *_key(tls), *_paths(tls, given), *_ca(part, minion_is_database)]
@@ -75,18 +77,18 @@ def _unknown(tls: Mapping[Any, Any]) -> Iterator[str]:
         short = isinstance(key, str) and len(key) <= 64
         close = difflib.get_close_matches(key, _KEYS, 1) if short else []
         hint = f" (did you mean {close[0]}?)" if close else ""
-        yield f"{TLS}:{_literal(key)}: is an unknown key; allowed: {', '.join(_KEYS)}{hint}"
+        yield f"{TLS}:{literal(key)}: is an unknown key; allowed: {', '.join(_KEYS)}{hint}"
 
 
 def _days(tls: Mapping[Any, Any]) -> Iterator[str]:
     """Say what is wrong with the two numbers of days."""
     days, renew = tls.get("days", DEFAULT_DAYS), tls.get("renew", DEFAULT_RENEW)
     high = MAX_DAYS - 1
-    if not _is_whole(days, MIN_DAYS, MAX_DAYS):
-        yield f"{TLS}:days: is {_literal(days)}{_unquote(days)}; allowed: a whole number from {MIN_DAYS} to {MAX_DAYS}"
-    if not _is_whole(renew, 1, high):
-        yield f"{TLS}:renew: is {_literal(renew)}{_unquote(renew)}; allowed: a whole number from 1 to {high}"
-    elif _is_whole(days, MIN_DAYS, MAX_DAYS) and renew >= days:
+    if not is_whole(days, MIN_DAYS, MAX_DAYS):
+        yield f"{TLS}:days: is {literal(days)}{unquote(days)}; allowed: a whole number from {MIN_DAYS} to {MAX_DAYS}"
+    if not is_whole(renew, 1, high):
+        yield f"{TLS}:renew: is {literal(renew)}{unquote(renew)}; allowed: a whole number from 1 to {high}"
+    elif is_whole(days, MIN_DAYS, MAX_DAYS) and renew >= days:
         # The one that was said is the one to be mended.
         if "renew" in tls:
             key, value, allowed = "renew", renew, f"less than {TLS}:days, which is {days}"
@@ -161,7 +163,7 @@ def _key_problem(value: object) -> str:
 def _pem_problem(value: object) -> str:
     """Return why a value is no PEM, or nothing."""
     if not isinstance(value, str):
-        return f"is {_kind(value)} and not text"
+        return f"is {kind(value)} and not text"
     if not value.strip():
         return "is empty"
     if len(value) > MAX_PEM:
@@ -190,45 +192,8 @@ def _is_der(inner: str) -> bool:
     return len(raw) == 2 + count + length
 
 
-def _is_whole(value: object, low: int, high: int) -> bool:
-    """Return whether a value is a whole number in a range; YAML's ``yes`` is no number."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _unquote(value: object) -> str:
-    """Return a remark on a number that is in quotes."""
-    return ", text in quotes and not a number" if isinstance(value, str) and value.isdigit() else ""
-
-
-def _kind(value: object) -> str:
-    """Return what a value is, without showing it."""
-    if value is None:
-        return "empty"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "text" if isinstance(value, str) else f"of type {type(value).__name__}"
-
-
 def _short(value: object, longest: int) -> str:
     """Return a value unless it is a longer text: it may be a private key that was put in the wrong place."""
     if isinstance(value, str) and (len(value) > longest or "-----" in value):
         return f"text of {len(value)} characters"
-    return _literal(value)
-
-
-def _literal(value: object) -> str:
-    """Return a single value as an operator would recognise it, on one line and of bounded length."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 60 else f"{value[:60]!r}..."
-    if isinstance(value, int):
-        # Python refuses to write numbers of more than 4300 digits.
-        return str(value) if abs(value) < 10**20 else "a number of more than 20 digits"
-    return repr(value) if isinstance(value, float) else _kind(value)
+    return literal(value)
