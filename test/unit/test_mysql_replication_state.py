@@ -20,6 +20,7 @@ class World:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.waited: list[int] = []
         self.server = {"server_id": 1, "server_uuid": "u1", "log_bin": True, "gtid_mode": True, "gtids": "",
                        "version": "9.7.4", "unlogged_tables": 0, "verifies_alone": True}  # fmt: skip
         self.peer = {"server_id": 2, "server_uuid": "u2", "gtids": ""}
@@ -34,7 +35,7 @@ class World:
 
         answers = {
             "server": lambda: self.server,
-            "peer": lambda _, wait: self.peer,
+            "peer": lambda _, wait: self.waited.append(wait) or self.peer,
             "status": lambda: self.status,
             "settled": lambda wait=30: self.settled,
             "differences": lambda *_, fresh=False: dict(ALL) if fresh else self.differences,
@@ -182,12 +183,14 @@ def test_another_source_is_never_given_up(apply, world, test_mode) -> None:
 @pytest.mark.parametrize("field", ["tls", "password"])
 def test_a_changed_password_or_option_reaches_the_channel(apply, world, field) -> None:
     world.differences = {field: {"old": "this", "new": "that"}}
+    patience = {"tls": 0, "password": 7}[field]
     predicted = apply(test=True)
     assert (predicted["result"], world.done) == (None, [])
-    done = apply()
+    done = apply(wait=7)
     assert done["result"] is True
     assert done["changes"] == predicted["changes"]
     assert world.done[-1] == "replicate_from"
+    assert world.waited == [patience]
 
 
 def test_a_stopped_replication_is_started(apply, world) -> None:
