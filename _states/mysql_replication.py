@@ -185,8 +185,8 @@ def _change(ret, peer, source, differences, wait):
     changed = dict(ret, changes=differences)
     if __opts__["test"]:
         return dict(changed, result=None, comment=f"The replication from {peer} would be changed.")
-    # Only the peer's own run, at the same time as this one, brings another account; the rest would be in vain.
-    patience = wait if {"user", "password"} & set(differences) else 0
+    # The peer's own run, at the same time as this one, brings the account that these need; the rest would be in vain.
+    patience = wait if {"user", "password", "tls"} & set(differences) else 0
     if __salt__["mysql_replication.peer"](source, wait=patience) is None:
         # What was received is thrown away with the old settings; only a peer that is there sends it again.
         return dict(ret, comment=(

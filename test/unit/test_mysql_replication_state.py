@@ -180,10 +180,10 @@ def test_another_source_is_never_given_up(apply, world, test_mode) -> None:
     assert world.done == []
 
 
-@pytest.mark.parametrize("field", ["tls", "password"])
+@pytest.mark.parametrize("field", ["heartbeat", "tls", "password"])
 def test_a_changed_password_or_option_reaches_the_channel(apply, world, field) -> None:
     world.differences = {field: {"old": "this", "new": "that"}}
-    patience = {"tls": 0, "password": 7}[field]
+    patience = {"heartbeat": 0, "tls": 7, "password": 7}[field]
     predicted = apply(test=True)
     assert (predicted["result"], world.done) == (None, [])
     done = apply(wait=7)
