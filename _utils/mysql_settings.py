@@ -12,28 +12,6 @@ from mysql_client import option_value
 
 Value = "str | int | float | bool | None"
 
-#: What the formula sets itself: with other values replication, or its direction, would break.
-OWNED = (
-    "server_id",
-    "log_bin",
-    "gtid_mode",
-    "enforce_gtid_consistency",
-    "gtid_domain_id",
-    "gtid_strict_mode",
-    "log_slave_updates",
-    "log_replica_updates",
-    "binlog_format",
-    "bind_address",
-    "port",
-    "report_host",
-    "relay_log",
-    "socket",
-    "auto_increment_increment",
-    "auto_increment_offset",
-    "ssl_ca",
-    "ssl_cert",
-    "ssl_key",
-)
 #: What a running server keeps until its next start, though it might let itself be told otherwise: replication would
 #: go on with half of the old and half of the new.
 AT_START_ONLY = (
@@ -49,6 +27,17 @@ AT_START_ONLY = (
     "ssl_ca",
     "ssl_cert",
     "ssl_key",
+)
+#: What the formula sets itself: with other values replication, or its direction, would break.
+OWNED = (
+    *AT_START_ONLY,
+    "bind_address",
+    "port",
+    "report_host",
+    "relay_log",
+    "socket",
+    "auto_increment_increment",
+    "auto_increment_offset",
 )
 # In either dialect and every version of them.
 _DEFAULTS: dict[str, Value] = {
@@ -87,6 +76,11 @@ _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _TRUE, _FALSE = ("on", "true", "1", "yes"), ("off", "false", "0", "no")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+-]+")
 HEADER = "# Managed by Salt (mysql_ha.database.config); change mysql_ha:database:settings in the pillar instead.\n"
+
+
+def defaults(flavor: str) -> dict[str, Value]:
+    """What a flavor's server gets where the pillar says nothing else."""
+    return _DEFAULTS | _DIALECT_DEFAULTS[flavor]
 
 
 def plain_name(name: str) -> str:
@@ -135,10 +129,8 @@ def options(
         own |= {"ssl_ca": tls["ca"], "ssl_cert": tls["certificate"], "ssl_key": tls["key"]}
     said = {plain_name(name): value for name, value in pillar.items()}
     named = {_canonical(name) for name in said}
-    defaults = {
-        name: value for name, value in (_DEFAULTS | _DIALECT_DEFAULTS[flavor]).items() if _canonical(name) not in named
-    }
-    return own | defaults | said
+    kept = {name: value for name, value in defaults(flavor).items() if _canonical(name) not in named}
+    return own | kept | said
 
 
 def _canonical(name: str) -> str:
