@@ -194,7 +194,12 @@ class Ipvs:
         self._ask(asked, codec.NEW_DAEMON, codec.daemon_set(daemon), _DAEMON_MEANINGS)
 
     def stop_daemon(self, state: str) -> None:
-        self._ask(f"stop the {state} daemon", codec.DEL_DAEMON, codec.daemon_named(state), _DAEMON_MEANINGS)
+        try:
+            self._ask(f"stop the {state} daemon", codec.DEL_DAEMON, codec.daemon_named(state), _DAEMON_MEANINGS)
+        except IpvsError as error:
+            # The kernel's word for a daemon that ended before it had its first turn (kthread() in kthread.c).
+            if error.errno != errno.EINTR or state in self.daemons():
+                raise
 
     # --- the conversation ---
 

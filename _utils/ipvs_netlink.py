@@ -95,6 +95,11 @@ def request(kind: int, command: int, payload: bytes, flags: int, sequence: int) 
     return MESSAGE.pack(MESSAGE.size + len(body), kind, NLM_F_REQUEST | flags, sequence, 0) + body
 
 
+def noop(sequence: int) -> bytes:
+    """A request to do nothing, which the kernel acknowledges."""
+    return MESSAGE.pack(MESSAGE.size, NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
+
+
 def messages(data: bytes) -> Iterator[Message]:
     """The messages in one datagram; NetlinkError when they do not fill it properly."""
     place = 0
@@ -161,7 +166,7 @@ class Connection:
 
     def ask(self, command: int, payload: bytes = b"") -> list[bytes]:
         """One command's answer; NetlinkError with the kernel's error number when it refuses."""
-        return list(self._talk(self._family, command, payload, NLM_F_ACK))
+        return list(self._talk(self._family, command, payload, NLM_F_ACK, fenced=True))
 
     def batch(self, requests: Sequence[tuple[int, bytes]]) -> dict[int, int]:
         """
@@ -200,12 +205,24 @@ class Connection:
                 return int.from_bytes(found[CTRL_ATTR_FAMILY_ID], sys.byteorder)
         raise NetlinkError(f"the kernel did not say which number the family {self._family_name} has")
 
-    def _talk(self, kind: int, command: int, payload: bytes, flags: int) -> Iterator[bytes]:
-        """Send one request and yield its replies, up to the end of the dump or the acknowledgement."""
+    def _talk(self, kind: int, command: int, payload: bytes, flags: int, fenced: bool = False) -> Iterator[bytes]:
+        """
+        Send one request and yield its replies, up to the end of the dump or the acknowledgement.
+
+        The kernel does not answer a request whose handler was interrupted (netlink_rcv_skb in af_netlink.c). The
+        fence, a message that does nothing and is acknowledged, tells that from an answer that is to come: EINTR.
+        """
         self._sequence += 1
-        self._send(request(kind, command, payload, flags, self._sequence))
+        sequence = self._sequence
+        data = request(kind, command, payload, flags, sequence)
+        if fenced:
+            self._sequence += 1
+            data += noop(self._sequence)
+        self._send(data)
         for message in self._receive():
-            if message.sequence != self._sequence or message.kind == NLMSG_NOOP:
+            if fenced and message.sequence == self._sequence:
+                raise NetlinkError(os.strerror(errno.EINTR), errno.EINTR)
+            if message.sequence != sequence or message.kind == NLMSG_NOOP:
                 continue
             if message.kind == NLMSG_DONE:
                 return

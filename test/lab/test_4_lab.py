@@ -64,6 +64,16 @@ def test_up_killed_in_the_middle_goes_on_and_down_leaves_nothing() -> None:
     assert not lab.plan.directory.exists()
 
 
+def test_a_command_on_a_host_ends_with_the_one_who_runs_it(cluster: Lab) -> None:
+    for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+        command = cluster.popen("client", ["sleep", "4711"])
+        running = ["pgrep", "--full", "--exact", "sleep 4711"]
+        wait_for("the command", lambda: cluster.run("client", running, check=False).returncode == 0, 30)  # noqa: B023
+        end(command)
+        command.communicate()
+        wait_for("its end", lambda: cluster.run("client", running, check=False).returncode == 1, 30)  # noqa: B023
+
+
 def test_apply_killed_in_the_middle_goes_on(cluster: Lab) -> None:
     run = start("apply", "--name", cluster.plan.name)
     wait_for("the state run to be under way", lambda: any(

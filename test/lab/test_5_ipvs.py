@@ -454,6 +454,25 @@ def test_daemons_with_all_their_options(static: Director) -> None:
         static.call("ipvs.stop_daemon", "master")
 
 
+# Of the two only this process has its turn until it waits, so each daemon is stopped before it began.
+STOPPED_AT_ONCE = """
+import os
+import ipvs_kernel, ipvs_model as model
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+with ipvs_kernel.Ipvs() as ipvs:
+    for state in ("master", "backup") * 20:
+        ipvs.start_daemon(model.Daemon(state, "eth0", 0, 0, b"", 0, 0))
+        ipvs.stop_daemon(state)
+    print(ipvs.daemons())
+"""
+
+
+def test_a_daemon_is_stopped_before_it_has_begun(static: Director) -> None:
+    """The kernel does that, and answers nothing."""
+    words = ["env", f"PYTHONPATH={UTILS}", PYTHON, "-c", STOPPED_AT_ONCE]
+    assert static.lab.run(static.name, words).stdout.strip() == "{}"
+
+
 # --- the cases of Salt's removed lvs, lvs_service and lvs_server ---
 
 

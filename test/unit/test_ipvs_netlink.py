@@ -121,3 +121,18 @@ def test_a_truncated_dump_is_an_error() -> None:
     whole = message(20, 1, nl.GENERIC.pack(1, 1, 0) + b"entry!!!")
     with pytest.raises(nl.NetlinkError, match="truncated message"):
         played(whole + whole[:10]).dump(4)
+
+
+def test_a_request_that_the_kernel_does_not_answer_is_eintr_and_no_wait() -> None:
+    connection = played(*(message(nl.NLMSG_ERROR, sequence, bytes(20)) for sequence in (2, 3, 4)))
+    with pytest.raises(nl.NetlinkError) as caught:
+        connection.ask(11)
+    assert caught.value.name == "EINTR"
+    assert connection.ask(11) == []
+
+
+def test_the_kernel_acknowledges_the_fence() -> None:
+    with nl.Connection("nlctrl") as connection:
+        connection._send(nl.noop(77))
+        answer = next(message for message in connection._receive() if message.sequence == 77)
+    assert (answer.kind, nl.error_number(answer.payload)) == (nl.NLMSG_ERROR, 0)

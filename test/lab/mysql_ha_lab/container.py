@@ -63,7 +63,9 @@ class Container:
         environment = [f"{key}={value}" for key, value in CLEAN_ENVIRONMENT.items()]
         if interactive:
             environment.append(f"TERM={os.environ.get('TERM', 'dumb')}")
-        return ["nsenter", "--all", f"--target={leader}", "env", "-i", *environment, *words]
+        # nsenter waits outside for its child inside: ended alone, it would leave the command running.
+        die_with_parent = ["setpriv", "--pdeathsig=KILL"]
+        return ["nsenter", "--all", f"--target={leader}", "env", "-i", *environment, *die_with_parent, *words]
 
     def all_processes(self) -> list[int]:
         return process.in_namespace(self.plan.namespace)
