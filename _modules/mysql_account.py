@@ -15,6 +15,11 @@ from mysql_passwords import PasswordError
 __virtualname__ = "mysql_account"
 
 PASSWORDS_KEY = "mysql_ha:secrets:accounts"  # noqa: S105 - where the passwords are, not the passwords
+# What the other server needs to replicate, to see what there is, and to take a copy when it has nothing.
+REPLICATION_GRANTS = {
+    "mysql": ["REPLICATION SLAVE", "SELECT", "BACKUP_ADMIN"],
+    "mariadb": ["REPLICATION SLAVE", "BINLOG MONITOR", "SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "RELOAD"],
+}
 REPLICATION_KEY = "mysql_ha:secrets:replication"
 
 
@@ -120,7 +125,7 @@ def _wanted(accounts, replication, flavor):
             replication["user"]: {
                 "hosts": replication["hosts"],
                 "require": replication.get("require", "ssl"),
-                "grants": {"*.*": ["REPLICATION SLAVE"]},
+                "grants": {"*.*": REPLICATION_GRANTS[flavor]},
             }
         }
         wanted += _described(description, {replication["user"]: password}, flavor, REPLICATION_KEY)

@@ -15,7 +15,6 @@ from mysql_client import SqlError
 __virtualname__ = "mysql_replication"
 
 PASSWORD_KEY = "mysql_ha:secrets:replication"  # noqa: S105 - where the password is, not the password
-SYSTEM_SCHEMAS = "'mysql', 'information_schema', 'performance_schema', 'sys'"
 HIDDEN = {"old": "(hidden)", "new": "(hidden)"}
 # The line of MariaDB's master.info that holds the password (sql/rpl_mi.cc), counted from 0.
 MASTER_INFO_PASSWORD = 5
@@ -43,9 +42,10 @@ def status():
 def server():
     """
     What this server is and holds: ``flavor``, ``version``, ``server_id``, ``server_uuid`` (MySQL), ``log_bin`` and
-    ``gtid_mode`` (bool), ``read_only`` (bool), ``gtids`` (everything that its binary log ever had),
-    ``unlogged_tables`` (how many tables of users it has although its binary log never had anything) and
-    ``verifies_alone`` (whether it can check a peer's certificate without a CA).
+    ``gtid_mode`` (bool), ``read_only`` (bool), ``gtids`` (everything that its binary log ever had), ``purged`` (what of
+    that its oldest file no longer has), ``tables`` (how many its users have), ``other_engines`` (how many of these are
+    not InnoDB's), ``data_bytes``, ``folder`` (its data directory) and ``verifies_alone`` (whether it can check a peer's
+    certificate without a CA).
 
     CLI Example:
 
@@ -53,18 +53,13 @@ def server():
 
         salt 'mysql*' mysql_replication.server
     """
-    dialect = _dialect()
-    found = _facts(dialect, _local(mysql_dialect.server_sql(dialect))[0])
-    tables = _local(
-        f"SELECT COUNT(*) AS tables FROM information_schema.tables WHERE table_schema NOT IN ({SYSTEM_SCHEMAS});"
-    )
-    return found | {"unlogged_tables": 0 if found["gtids"] else int(tables[0]["tables"])}
+    return _facts(_dialect(), _local)
 
 
 def peer(source, wait=0):
     """
     What another server is and holds, as :py:func:`server` says it, read with the replication account; None when it
-    does not let us in.
+    does not let us in, or not see what it holds.
 
     source
         ``host``, ``port`` (1 to 65535), ``user``; ``tls`` (true) and ``ca_file`` (empty).
@@ -81,16 +76,22 @@ def peer(source, wait=0):
     channel = _channel(source)
     there = mysql_client.Peer(channel.host, channel.port, channel.user, channel.tls, channel.ca_file)
     end = time.monotonic() + wait
+
+    def ask(sql):
+        return mysql_client.remote(there, _password(), sql)
+
     while True:
         try:
-            text = mysql_client.remote(there, _password(), "SELECT @@version AS version;")[0]["version"]
-            dialect = mysql_dialect.identify(text)
-            return _facts(dialect, mysql_client.remote(there, _password(), mysql_dialect.server_sql(dialect))[0])
+            dialect = mysql_dialect.identify(ask("SELECT @@version AS version;")[0]["version"])
+            found = _facts(dialect, ask)
+            if found["sees"]:
+                return found
         except ValueError as error:
             raise CommandExecutionError(f"{channel.host}: {error}") from error
         except SqlError:
-            if time.monotonic() >= end:
-                return None
+            pass
+        if time.monotonic() >= end:
+            return None
         time.sleep(1)
 
 
@@ -374,7 +375,12 @@ def _status(dialect):
     return mysql_dialect.channel(dialect, rows, heartbeat[0]["heartbeat"] if heartbeat else None)
 
 
-def _facts(dialect, row):
+def _facts(dialect, ask):
+    row = ask(mysql_dialect.server_sql(dialect))[0]
+    purged = row["purged"] or ""
+    if dialect.is_mariadb and row["log_bin"] == "1":
+        logs = ask("SHOW BINARY LOGS;")
+        purged = (ask(mysql_dialect.first_log_sql(logs[0]["Log_name"]))[0]["purged"] or "") if logs else ""
     return {
         "flavor": dialect.name,
         "version": row["version"],
@@ -384,6 +390,12 @@ def _facts(dialect, row):
         "gtid_mode": row["gtid_mode"] == "ON",
         "read_only": row["read_only"] == "1",
         "gtids": (row["gtids"] or "").replace("\n", ""),
+        "purged": purged.replace("\n", ""),
+        "tables": int(row["tables"]),
+        "other_engines": int(row["other_engines"]),
+        "data_bytes": int(row["data_bytes"]),
+        "folder": row["folder"].rstrip("/"),
+        "sees": row["sees"] != "0",
         "verifies_alone": dialect.is_mariadb and mysql_dialect.version(row["version"]) >= (11, 4),
     }
 

@@ -4,6 +4,8 @@ Replication between the two databases as states.
 
 from salt.exceptions import CommandExecutionError
 
+import mysql_join
+
 __virtualname__ = "mysql_replication"
 
 # CR_SSL_CONNECTION_ERROR; MariaDB does not say what is wrong.
@@ -16,14 +18,27 @@ def __virtual__():
     return __virtualname__
 
 
-def replicating(name, nodes, port, user, wait=120, tls=True, ca_file="", connect_retry=1, heartbeat=0.25):
+def replicating(
+    name,
+    nodes,
+    port,
+    user,
+    wait=120,
+    tls=True,
+    ca_file="",
+    connect_retry=1,
+    heartbeat=0.25,
+    seed="",
+    server=None,
+):
     """
     This server replicates from its peer: by GTID, over TLS with a verified certificate. The peer's own run sets up
     the other direction.
 
     Careful by design: a running replication that is as specified is not touched; nothing is reset, skipped or
-    re-pointed by itself; servers are only joined while one has everything that the other has. A peer that cannot be
-    reached is no error: what is safe alone is done, and a later run does the rest.
+    re-pointed by itself; servers are only joined while one has everything that the other has. A server without data
+    gets a copy of a peer that has some. A peer that cannot be reached is no error: what is safe alone is done, and a
+    later run does the rest.
 
     name
         This minion's id among ``nodes``.
@@ -53,6 +68,13 @@ def replicating(name, nodes, port, user, wait=120, tls=True, ca_file="", connect
     heartbeat
         Seconds (0.1 to 60) after which an idle peer says that it is there.
 
+    seed
+        When both servers hold something that the other cannot get: whose data is kept, one of the two minions' ids. The
+        other one's data directory is kept aside and replaced by a copy. Empty: nothing is done, and both are named.
+
+    server
+        ``service``, ``flavor`` and ``config`` of this server, which a copy needs; None: no copy is made.
+
     .. code-block:: yaml
 
         mysql1:
@@ -69,7 +91,7 @@ def replicating(name, nodes, port, user, wait=120, tls=True, ca_file="", connect
     source = {"host": databases[peer]["address"], "port": port, "user": user, "tls": tls, "ca_file": ca_file,
               "connect_retry": connect_retry, "heartbeat": float(heartbeat)}  # fmt: skip
     try:
-        return _replicating(ret, peer, source, nodes[name]["server_id"], wait)
+        return _replicating(ret, peer, source, nodes[name]["server_id"], wait, seed, server)
     except CommandExecutionError as error:
         if __opts__["test"] and not ret["changes"]:
             # A server that is not installed or not started yet: all of it is still to be done.
@@ -78,15 +100,17 @@ def replicating(name, nodes, port, user, wait=120, tls=True, ca_file="", connect
         return dict(ret, result=False, comment=str(error))
 
 
-def _replicating(ret, peer, source, wanted_id, wait):
+def _replicating(ret, peer, source, wanted_id, wait, seed, own):
     server = __salt__["mysql_replication.server"]()
     unfit = _unfit(server, wanted_id, source)
     if unfit:
         return _refused(ret, unfit)
+    if own and __salt__["mysql_data.status"]():
+        return _copy(ret, peer, source, own, "a copy that was interrupted is made again", keep=False)
     status = __salt__["mysql_replication.status"]()
     differences = __salt__["mysql_replication.differences"](source)
     if status is None:
-        return _join(ret, peer, source, server, differences, wait)
+        return _join(ret, peer, source, server, differences, wait, seed, own)
     if "source" in differences:
         return _refused(
             ret,
@@ -141,13 +165,7 @@ def _refused(ret, why):
     return dict(ret, result=False, comment=why)
 
 
-def _join(ret, peer, source, server, differences, wait):
-    if server["unlogged_tables"]:
-        return _refused(
-            ret,
-            f"This server has {server['unlogged_tables']} tables that its binary log never had, so {peer} could "
-            "not get them. Only empty servers, or servers with a complete binary log, are joined.",
-        )
+def _join(ret, peer, source, server, differences, wait, seed, own):
     if __opts__["test"]:
         return dict(ret, result=None, changes=differences, comment=f"Would replicate from {peer}.")
     found = __salt__["mysql_replication.peer"](source, wait=wait)
@@ -155,30 +173,31 @@ def _join(ret, peer, source, server, differences, wait):
         return dict(ret, comment=(
             f"waiting for {peer}: {_address(source)} did not let {source['user']} in within {wait} s. Nothing is "
             f"lost: apply again once {peer} is set up."))  # fmt: skip
-    reason = _why_not_joined(server, found)
-    if reason:
-        return _refused(ret, f"Not joined with {peer}: {reason}.")
+    decision = mysql_join.decide(server, found, ret["name"], peer, seed)
+    if decision.action == mysql_join.REFUSE:
+        return _refused(ret, f"Not joined with {peer}: {decision.why}.")
+    if decision.action == mysql_join.WAIT:
+        return dict(ret, comment=f"waiting for {peer} to take a copy of this server: {decision.why}.")
+    if decision.action == mysql_join.COPY:
+        if not own:
+            return _refused(ret, f"Not joined with {peer}: {decision.why}. Apply mysql_ha, which makes a copy.")
+        return _copy(ret, peer, source, own, decision.why, decision.keep)
     __salt__["mysql_replication.replicate_from"](source)
     return _running(dict(ret, changes=differences), peer, __salt__["mysql_replication.settled"]())
 
 
-def _why_not_joined(server, found):
-    """Why two servers must not replicate from each other; empty when nothing has to be given up on either side."""
-    if found["server_id"] == server["server_id"]:
-        return f"both servers have the server_id {server['server_id']}, and each would ignore what the other wrote"
-    if server["server_uuid"] and found["server_uuid"] == server["server_uuid"]:
-        return (
-            f"both servers have the server_uuid {server['server_uuid']}, as copies of one machine do: stop the copy, "
-            "remove auto.cnf from its data directory and start it"
-        )
-    compared = __salt__["mysql_replication.compare"](server, found)
-    if compared["relation"] == "diverged":
-        return (
-            f"both servers hold transactions that the other lacks (only here: {compared['only_here']}; only there: "
-            f"{compared['only_there']}). Joining them would mix two histories. Decide which one is kept, and empty the "
-            "other first"
-        )
-    return ""
+def _copy(ret, peer, source, own, why, keep):
+    """This server becomes a copy of its peer, and replicates from it."""
+    changes = {"data": {"old": "kept aside" if keep else None, "new": f"a copy of {peer}"}}
+    if __opts__["test"]:
+        return dict(ret, result=None, changes=changes, comment=f"Would get a copy of {peer}: {why}.")
+    made = __salt__["mysql_data.copy_from"](source, keep=keep, **own)
+    changes |= __salt__["mysql_replication.differences"](source)
+    __salt__["mysql_replication.replicate_from"](source)
+    ret = _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"]())
+    kept = f" What was here before is kept in {made['kept']} (mysql_data.discard deletes it)." if made["kept"] else ""
+    said = f"A copy of {peer} was made, {made['bytes'] / (1 << 20):.0f} MiB in {made['seconds']} s: {why}.{kept}"
+    return dict(ret, comment=f"{said} {ret['comment']}")
 
 
 def _change(ret, peer, source, differences, wait):

@@ -12,6 +12,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,8 @@ Row = dict[str, "str | None"]
 
 CLIENTS = ("mariadb", "mysql")
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
+#: So that a program reads no option file of somebody's home.
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"}
 # One mode for every session, so that quoting means the same whatever the server's own mode is.
 PREAMBLE = "SET SESSION sql_mode = 'STRICT_TRANS_TABLES';\n"
 
@@ -59,19 +63,25 @@ class Peer(NamedTuple):
 def remote(peer: Peer, password: str, sql: str, timeout: float = 10) -> list[Row]:
     """Run statements on another server; returns and raises like ``local``."""
     client = _client()
+    with login(client, peer, password) as words:
+        return _run(client, [words[0], "--connect-timeout=5", *words[1:]], sql, timeout)
+
+
+@contextmanager
+def login(program: str, peer: Peer, password: str) -> Iterator[list[str]]:
+    """The words by which a program of the server's (its client, its dump) logs in at another one, for a while."""
     handle, options = tempfile.mkstemp(prefix="mysql_ha-", suffix=".cnf")  # created with mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(f"[client]\npassword={option_value(password)}\n")
-        words = [f"--defaults-file={options}", "--protocol=tcp", f"--host={peer.host}", f"--port={peer.port}",
-                 f"--user={peer.user}", "--connect-timeout=5", *_tls(client, peer)]  # fmt: skip
-        return _run(client, words, sql, timeout)
+        yield [f"--defaults-file={options}", "--protocol=tcp", f"--host={peer.host}", f"--port={peer.port}",
+               f"--user={peer.user}", *_tls(program, peer)]  # fmt: skip
     finally:
         Path(options).unlink()
 
 
-def _tls(client: str, peer: Peer) -> list[str]:
-    is_mariadb = Path(client).name == "mariadb"
+def _tls(program: str, peer: Peer) -> list[str]:
+    is_mariadb = Path(program).name.startswith("mariadb")
     if not peer.tls:
         # A password that is not sent in clear needs the server's public key there (caching_sha2_password).
         return ["--skip-ssl"] if is_mariadb else ["--ssl-mode=DISABLED", "--get-server-public-key"]
@@ -85,12 +95,16 @@ def option_value(value: str) -> str:
     return f'"{escaped}"'
 
 
+def program(name: str) -> str:
+    """Where a program is; empty when it is not installed."""
+    return shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") or ""
+
+
 def _client() -> str:
-    for name in CLIENTS:
-        found = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        if found:
-            return found
-    raise SqlError("no client program is installed (mariadb or mysql)")
+    found = next(filter(None, map(program, CLIENTS)), None)
+    if found is None:
+        raise SqlError("no client program is installed (mariadb or mysql)")
+    return found
 
 
 def _run(client: str, words: list[str], sql: str, timeout: float) -> list[Row]:
@@ -103,7 +117,7 @@ def _run(client: str, words: list[str], sql: str, timeout: float) -> list[Row]:
             text=True,
             errors="replace",
             timeout=timeout,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"},
+            env=ENVIRONMENT,
         )
     except subprocess.TimeoutExpired:
         raise SqlError(f"no answer within {timeout:g} s") from None

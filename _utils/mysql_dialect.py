@@ -33,6 +33,7 @@ class Dialect(NamedTuple):
     heartbeat_sql: str
     auto_position: tuple[str, str]  # the column, its value when the replica asks by GTID
     executed: str  # everything that the binary log ever had
+    purged: str  # what its oldest file no longer has; MariaDB tells with first_log_sql
     received: str  # the column with what was received
     gtid_mode: str
     uuid: str
@@ -71,6 +72,7 @@ MYSQL = Dialect(
     "performance_schema.replication_connection_configuration WHERE CHANNEL_NAME = '';",
     auto_position=("Auto_Position", "1"),
     executed="@@GLOBAL.gtid_executed",
+    purged="@@GLOBAL.gtid_purged",
     received="Retrieved_Gtid_Set",
     gtid_mode="@@GLOBAL.gtid_mode",
     uuid="@@GLOBAL.server_uuid",
@@ -102,6 +104,7 @@ MARIADB = Dialect(
     heartbeat_sql="",
     auto_position=("Using_Gtid", "Slave_Pos"),
     executed="@@GLOBAL.gtid_binlog_state",
+    purged="''",
     received="Gtid_IO_Pos",
     gtid_mode="'ON'",
     uuid="NULL",
@@ -148,13 +151,30 @@ def _older(word: str) -> str:
     return word
 
 
+_USERS = "table_schema NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')"
+# How many tables users have, how many of these no copy is consistent with, and how much it all is.
+_HOLDINGS = (
+    f"(SELECT COUNT(*) FROM information_schema.tables WHERE {_USERS}) AS tables, "
+    f"(SELECT COUNT(*) FROM information_schema.tables WHERE {_USERS} AND table_type = 'BASE TABLE' "
+    f"AND engine <> 'InnoDB') AS other_engines, "
+    f"(SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "
+    f"WHERE engine = 'InnoDB') AS data_bytes, "
+    "(SELECT COUNT(*) FROM information_schema.user_privileges WHERE privilege_type = 'SELECT') AS sees"
+)
+
+
 def server_sql(dialect: Dialect) -> str:
     """The statement that asks what a server is and holds."""
     return (
         f"SELECT @@GLOBAL.server_id AS server_id, @@version AS version, @@GLOBAL.log_bin AS log_bin, "
         f"{dialect.uuid} AS server_uuid, {dialect.gtid_mode} AS gtid_mode, {dialect.executed} AS gtids, "
-        f"@@GLOBAL.read_only AS read_only;"
+        f"@@GLOBAL.read_only AS read_only, @@GLOBAL.datadir AS folder, {dialect.purged} AS purged, {_HOLDINGS};"
     )
+
+
+def first_log_sql(name: str) -> str:
+    """What a MariaDB server's binary log had before its oldest file, which is no longer there."""
+    return f"SELECT BINLOG_GTID_POS({quote(name)}, 4) AS purged;"
 
 
 class Channel(NamedTuple):

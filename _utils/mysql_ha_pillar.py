@@ -93,6 +93,7 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *_keepalived(_part(pillar, "keepalived")),
         *_source_build(f"{ROOT}:ipvsadm", _part(pillar, "ipvsadm"), _SOURCE_KEYS),
         *_database(_part(pillar, "database")),
+        *_seed(pillar),
         *_tls(pillar, minion_id),
         *_accounts(pillar, minion_id),
         *_secrets(pillar, minion_id),
@@ -366,6 +367,7 @@ _SETTING_NAME = _pattern(r"[a-z][a-z0-9_-]*", "the name of an option of the serv
 _DATABASE_RULES = {
     "flavor": _words(*FLAVORS),
     "port": _PORT,
+    "seed": Rule("empty, or the minion id of a database in mysql_ha:nodes", lambda value: isinstance(value, str)),
 }
 _REPLICATION_RULES = {
     "user": Rule(
@@ -559,6 +561,13 @@ def _database(section: Mapping[Any, Any]) -> Iterator[str]:
         yield from _setting(f"{path}:settings:{_label(name)}", name, value)
     yield from _section(f"{path}:replication", _part(section, "replication"), _REPLICATION_RULES)
     yield from _databases(f"{path}:databases", section.get("databases", []))
+
+
+def _seed(pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say whether ``mysql_ha:database:seed`` is one of the databases."""
+    seed, names = _part(pillar, "database").get("seed"), list(nodes(pillar, "database"))
+    if isinstance(seed, str) and seed and seed not in names:
+        yield f"{ROOT}:database:seed: is {literal(seed)}; allowed: empty, {', '.join(map(_label, names))}"
 
 
 def _databases(path: str, names: object) -> Iterator[str]:

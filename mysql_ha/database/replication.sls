@@ -1,5 +1,5 @@
 # This server replicates from its peer; the peer's own run sets up the other direction.
-{%- from 'mysql_ha/map.jinja' import settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
 
 include:
   - mysql_ha.database.accounts
@@ -15,5 +15,7 @@ mysql_ha-database-replication-mysql_replication-replicating:
     - ca_file: {{ yaml(tls_files.ca if tls_files else '') }}
     - connect_retry: {{ yaml(settings.database.replication.connect_retry) }}
     - heartbeat: {{ yaml(settings.database.replication.heartbeat) }}
+    - seed: {{ yaml(settings.database.seed) }}
+    - server: {{ yaml({'service': server.service, 'flavor': flavor, 'config': server.config}) }}
     - require:
       - sls: mysql_ha.database.accounts

@@ -421,9 +421,13 @@ ONE_CHANGE = [
     (
         "database.setings",
         {},
-        "database:setings: is an unknown key; allowed: flavor, port, settings, replication, tls, accounts, databases"
+        "database:setings: is an unknown key; allowed: flavor, port, seed, settings, replication, tls, accounts, "
+        "databases"
         " (did you mean settings?)",
     ),
+    ("database.seed", "mysql9", "database:seed: is 'mysql9'; allowed: empty, mysql1, mysql2"),
+    ("database.seed", "lvs1", "database:seed: is 'lvs1'; allowed: empty, mysql1, mysql2"),
+    ("database.seed", 5, "database:seed: is 5; allowed: empty, or the minion id of a database in mysql_ha:nodes"),
     ("database.settings", [], "database:settings: is a list; allowed: a mapping"),
     (
         "database.settings.Max_Connections",

@@ -22,12 +22,13 @@ class World:
         self.done: list[str] = []
         self.waited: list[int] = []
         self.server = {"server_id": 1, "server_uuid": "u1", "log_bin": True, "gtid_mode": True, "gtids": "",
-                       "version": "9.7.4", "unlogged_tables": 0, "verifies_alone": True}  # fmt: skip
-        self.peer = {"server_id": 2, "server_uuid": "u2", "gtids": ""}
+                       "flavor": "mariadb", "version": "11.8.6", "verifies_alone": True, "tables": 0,
+                       "purged": ""}  # fmt: skip
+        self.peer = {"server_id": 2, "server_uuid": "u2", "gtids": "", "tables": 0, "purged": ""}
         self.status = dict(RUNNING)
         self.settled = dict(RUNNING)
         self.differences: dict = {}
-        self.relation = "equal"
+        self.copy: dict | None = None
 
     def functions(self) -> dict:
         def change(name):
@@ -39,12 +40,16 @@ class World:
             "status": lambda: self.status,
             "settled": lambda wait=30: self.settled,
             "differences": lambda *_, fresh=False: dict(ALL) if fresh else self.differences,
-            "compare": lambda *_: {"relation": self.relation, "only_here": "1-1-5", "only_there": "2-2-3"},
             "forget": lambda: "STOP REPLICA; RESET REPLICA ALL;",
             "replicate_from": change("replicate_from"),
             "start": change("start"),
         }
-        return {f"mysql_replication.{name}": function for name, function in answers.items()}
+        found = {f"mysql_replication.{name}": function for name, function in answers.items()}
+        return found | {"mysql_data.status": lambda: self.copy, "mysql_data.copy_from": self.copy_from}
+
+    def copy_from(self, source, service, flavor, config, keep):
+        self.done.append(f"copy_from keep={keep}")
+        return {"bytes": 5 << 20, "seconds": 7, "kept": "/var/lib/mysql.before-1" if keep else ""}
 
     def fresh(self) -> None:
         """A server from empty."""
@@ -65,7 +70,8 @@ def test_mode(request):
 def apply(load_module, world):
     def run(test=False, **arguments):
         module = load_module("states", "mysql_replication", __salt__=world.functions(), __opts__={"test": test})
-        return module.replicating("mysql1", NODES, 3306, "repl", **({"wait": 0} | arguments))
+        own = {"service": "mariadb", "flavor": "mariadb", "config": "/a.cnf"}
+        return module.replicating("mysql1", NODES, 3306, "repl", **({"wait": 0, "server": own} | arguments))
 
     return run
 
@@ -97,11 +103,44 @@ def test_a_peer_that_is_not_there_is_no_error(apply, world) -> None:
 
 def test_two_histories_are_not_joined(apply, world) -> None:
     world.fresh()
-    world.relation = "diverged"
+    world.server |= {"gtids": "1-1-5", "tables": 3}
+    world.peer |= {"gtids": "2-2-3", "tables": 3}
     ret = apply()
     assert (ret["result"], ret["changes"], world.done) == (False, {}, [])
     assert "Not joined with mysql2: both servers hold transactions" in ret["comment"]
-    assert "only here: 1-1-5; only there: 2-2-3" in ret["comment"]
+    assert "only on mysql1: 1-1-(1-5); only on mysql2: 2-2-(1-3)" in ret["comment"]
+    assert "mysql_ha:database:seed: mysql1 (or mysql2)" in ret["comment"]
+
+
+def test_the_pillar_decides_between_two_histories(apply, world) -> None:
+    world.fresh()
+    world.server |= {"gtids": "1-1-5", "tables": 3}
+    world.peer |= {"gtids": "2-2-3", "tables": 3}
+    waiting = apply(seed="mysql1")
+    assert (waiting["result"], world.done) == (True, [])
+    assert "waiting for mysql2 to take a copy of this server" in waiting["comment"]
+    copied = apply(seed="mysql2")
+    assert (copied["result"], world.done) == (True, ["copy_from keep=True", "replicate_from"])
+    assert copied["changes"]["data"] == {"old": "kept aside", "new": "a copy of mysql2"}
+    assert "What was here before is kept in /var/lib/mysql.before-1" in copied["comment"]
+
+
+def test_a_server_without_data_gets_a_copy(apply, world) -> None:
+    world.fresh()
+    world.peer |= {"gtids": "2-2-3", "tables": 3}
+    ret = apply()
+    assert (ret["result"], world.done) == (True, ["copy_from keep=False", "replicate_from"])
+    assert ret["changes"]["data"] == {"old": None, "new": "a copy of mysql2"}
+    assert ret["changes"]["source"] == ALL["source"]
+    assert "A copy of mysql2 was made, 5 MiB in 7 s: mysql2 has data and this server has none." in ret["comment"]
+
+
+def test_a_copy_that_was_interrupted_is_made_again(apply, world, test_mode) -> None:
+    world.copy = {"phase": "copying"}
+    ret = apply(test_mode)
+    assert ret["result"] is (None if test_mode else True)
+    assert world.done == ([] if test_mode else ["copy_from keep=False", "replicate_from"])
+    assert ret["changes"]["data"] == {"old": None, "new": "a copy of mysql2"}
 
 
 @pytest.mark.parametrize(
@@ -119,10 +158,11 @@ def test_a_copy_of_this_server_is_not_joined(apply, world, peer, sentence) -> No
     assert sentence in ret["comment"]
 
 
-@pytest.mark.parametrize("relation", ["ahead", "behind", "equal"])
-def test_a_server_that_has_all_of_the_other_is_joined(apply, world, relation) -> None:
+@pytest.mark.parametrize(("here", "there"), [("1-1-5", "1-1-3"), ("1-1-3", "1-1-5"), ("1-1-5", "1-1-5")])
+def test_a_server_that_has_all_of_the_other_is_joined(apply, world, here, there) -> None:
     world.fresh()
-    world.relation = relation
+    world.server |= {"gtids": here, "tables": 3}
+    world.peer |= {"gtids": there, "tables": 3}
     assert apply()["result"] is True
     assert world.done == ["replicate_from"]
 
@@ -153,13 +193,13 @@ def test_settings_are_only_changed_while_the_peer_is_there(apply, world) -> None
     assert "only changed (heartbeat) while it does" in ret["comment"]
 
 
-def test_tables_that_no_binary_log_has_are_not_joined(apply, world, test_mode) -> None:
+def test_tables_that_no_binary_log_has_are_not_joined_with_others(apply, world) -> None:
     world.fresh()
-    world.server["unlogged_tables"] = 3
-    ret = apply(test_mode)
-    assert ret["result"] is False
-    assert "3 tables" in ret["comment"]
-    assert "replicate_from" not in world.done
+    world.server["tables"] = 3
+    world.peer |= {"gtids": "2-2-3", "tables": 3}
+    ret = apply()
+    assert (ret["result"], world.done) == (False, [])
+    assert "mysql1 has 3 tables that its binary log never had, and the other has data too" in ret["comment"]
 
 
 @pytest.mark.parametrize("change", [{"server_id": 9}, {"log_bin": False}, {"gtid_mode": False}])

@@ -1,0 +1,570 @@
+"""
+The data directory of this minion's MySQL or MariaDB server: made anew, kept aside, replaced by a copy of its peer's.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+import mysql_client
+import mysql_copy
+import mysql_dialect
+import mysql_gtid
+from mysql_client import SqlError
+
+__virtualname__ = "mysql_data"
+
+PASSWORD_KEY = "mysql_ha:secrets:replication"  # noqa: S105 - where the password is, not the password
+# What is under way, for whoever goes on after an interruption; and who is at it.
+RECORD = Path("/var/lib/mysql_ha/copy.json")
+LOCK = Path("/var/lib/mysql_ha/copy.lock")
+# Beside the formula's own option file and read after it: while it is there nobody else reaches the server.
+CLOSED_NAME = "zzz-mysql_ha-copying.cnf"
+CLOSED = """\
+# Written by Salt (mysql_data): a copy of another server is being made here. Gone when it is complete.
+[mysqld]
+skip_networking = ON
+skip_{replica}_start = ON
+"""
+ASIDE = ".before-"
+EVENT = "mysql_ha/data/copy"
+RESTART_SECONDS = 600
+COPY_SECONDS = 7 * 86400
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def status():
+    """
+    The copy that is being made here, or that was interrupted: ``source``, ``phase`` (keeping, copying, settling),
+    ``done`` and ``of`` (bytes; ``of`` is an estimate), ``started`` (seconds since the epoch), ``kept`` (where that is
+    what was here before), ``limit`` and ``running``; None when there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_data.status
+    """
+    try:
+        record = json.loads(RECORD.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CommandExecutionError(f"{RECORD} cannot be read: {error}") from error
+    return record | {"running": _is_locked()}
+
+
+def kept(folder="/var/lib/mysql"):
+    """
+    What was kept aside when this server's data were replaced: {path: bytes}, the oldest first.
+
+    folder
+        The data directory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mysql*' mysql_data.kept
+    """
+    place = Path(folder)
+    found = sorted(path for path in place.parent.glob(f"{place.name}{ASIDE}*") if path.is_dir())
+    return {str(path): _size(path) for path in found}
+
+
+def discard(path, folder="/var/lib/mysql"):
+    """
+    Delete what was kept aside, for good.
+
+    path
+        One of :py:func:`kept`.
+
+    folder
+        The data directory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_data.discard /var/lib/mysql.before-20261124T133000
+    """
+    known = kept(folder)
+    if path not in known:
+        raise SaltInvocationError(f"path: is {path!r}; allowed: {', '.join(known) or 'nothing is kept aside'}")
+    shutil.rmtree(path)
+    return known[path]
+
+
+def is_missing(folder):
+    """
+    Whether there is no data directory, or an empty one, so that a server could not start.
+
+    folder
+        The data directory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mysql*' mysql_data.is_missing /var/lib/mysql
+    """
+    place = Path(folder)
+    return not place.is_dir() or not {path.name for path in place.iterdir()} - {"lost+found"}
+
+
+def folder(flavor):
+    """
+    The data directory: the running server's, or where a server that does not run would look for one.
+
+    flavor
+        ``mariadb`` or ``mysql``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mysql*' mysql_data.folder mariadb
+    """
+    try:
+        return mysql_client.local("SELECT @@GLOBAL.datadir AS folder;")[0]["folder"].rstrip("/")
+    except SqlError:
+        return _folder_at_start(flavor)
+
+
+def is_copyable(flavor):
+    """
+    Whether a copy of this server can be made over the network, and one of another server here.
+
+    flavor
+        ``mariadb`` (which needs mariadb-dump) or ``mysql`` (which needs the clone plugin).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mysql*' mysql_data.is_copyable mysql
+    """
+    if flavor == "mariadb":
+        return bool(mysql_client.program("mariadb-dump"))
+    try:
+        return bool(mysql_client.local(_CLONE_PLUGIN))
+    except SqlError as error:
+        raise CommandExecutionError(f"the database server on {__grains__['id']}: {error}") from error
+
+
+def make_copyable(flavor):
+    """
+    Let MySQL load its clone plugin, now and at each start; raises where something has to be installed.
+
+    flavor
+        ``mariadb`` or ``mysql``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mysql*' mysql_data.make_copyable mysql
+    """
+    if is_copyable(flavor):
+        return
+    if flavor == "mariadb":
+        raise CommandExecutionError("mariadb-dump is not installed; it comes with the client (mariadb-client)")
+    try:
+        mysql_client.local("SET SESSION sql_log_bin = 0;\nINSTALL PLUGIN clone SONAME 'mysql_clone.so';")
+    except SqlError as error:
+        raise CommandExecutionError(f"the database server on {__grains__['id']}: {error}") from error
+
+
+_CLONE_PLUGIN = "SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone';"
+
+
+def initialise(flavor, folder):
+    """
+    Make a data directory with nothing in it but the system's tables; root comes in over the unix socket, as after the
+    installation of the package. The server must be stopped.
+
+    flavor
+        ``mariadb`` or ``mysql``.
+
+    folder
+        The data directory, which must be absent or empty.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_data.initialise mariadb /var/lib/mysql
+    """
+    if not is_missing(folder):
+        raise CommandExecutionError(f"{folder} is not empty; nothing was changed")
+    place = Path(folder)
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        place.chmod(0o700)
+        shutil.chown(place, "mysql", "mysql")
+    except (OSError, LookupError) as error:
+        raise CommandExecutionError(f"{folder} could not be made: {error}") from error
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(_FIRST_STATEMENTS)
+        file.flush()
+        Path(file.name).chmod(0o644)
+        words = {
+            "mariadb": ["mariadb-install-db", "--user=mysql", f"--datadir={folder}", "--skip-test-db",
+                        "--auth-root-authentication-method=socket"],
+            "mysql": ["mysqld", "--initialize-insecure", "--user=mysql", f"--datadir={folder}",
+                      f"--init-file={file.name}"],
+        }[flavor]  # fmt: skip
+        _program(words, RESTART_SECONDS)
+
+
+# As Debian's package does it.
+_FIRST_STATEMENTS = """\
+SET SESSION sql_log_bin = 0;
+INSTALL PLUGIN auth_socket SONAME 'auth_socket.so';
+ALTER USER 'root'@'localhost' IDENTIFIED WITH 'auth_socket';
+CREATE USER 'debian-sys-maint'@'localhost' IDENTIFIED WITH 'auth_socket' AS 'root';
+GRANT ALL ON *.* TO 'debian-sys-maint'@'localhost' WITH GRANT OPTION;
+"""
+
+
+def copy_from(source, service, flavor, config, keep=True, limit=0):
+    """
+    Replace what this server has by a copy of another one, which serves on meanwhile. This server is closed until the
+    copy is complete: nobody but root reaches it. A copy that was interrupted begins again. Afterwards the server
+    replicates from nowhere.
+
+    source
+        As for ``mysql_replication.peer``.
+
+    service, flavor, config
+        The service's name, ``mariadb`` or ``mysql``, and the formula's option file.
+
+    keep
+        Keep the present data directory aside; false only for a server that holds nothing.
+
+    limit
+        The most MiB a second; 0 for as fast as it goes.
+
+    Returns what was copied: ``bytes``, ``seconds``, and ``kept`` (a path, or empty). Raises CommandExecutionError; what
+    was done until then is recorded, and the next call goes on from there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_data.copy_from '{host: 192.168.1.5, port: 3306, user: repl}' mariadb mariadb \\
+            /etc/mysql/mariadb.conf.d/90-mysql_ha.cnf
+    """
+    with _lock():
+        began = time.time()
+        there = __salt__["mysql_replication.peer"](source)
+        if there is None:
+            raise CommandExecutionError(f"{_address(source)} does not let {source['user']} in: no copy can be made")
+        before = status()
+        place = folder(flavor)
+        _check(source, there, flavor, place)
+        record = {"source": _address(source), "phase": "keeping" if keep else "copying", "started": began, "done": 0,
+                  "of": there["data_bytes"], "kept": "", "limit": limit}  # fmt: skip
+        if before is not None:
+            record |= {"phase": before["phase"], "kept": before["kept"]}
+        try:
+            _copy(record, source, there, service, flavor, config, place, afresh=before is not None)
+        except (SqlError, OSError) as error:
+            raise CommandExecutionError(f"the copy of {_address(source)} is not complete: {error}") from error
+        return {"bytes": record["done"], "seconds": round(time.time() - began), "kept": record["kept"]}
+
+
+def _check(source, there, flavor, folder):
+    """Everything that can be known to fail before anything is changed."""
+    if there["flavor"] != flavor:
+        raise CommandExecutionError(f"{_address(source)} runs {there['flavor']}, and this server is {flavor}")
+    if not there["tables"]:
+        raise CommandExecutionError(f"{_address(source)} has no tables: a copy of it would replace data by nothing")
+    if there["other_engines"]:
+        raise CommandExecutionError(
+            f"{there['other_engines']} tables on {_address(source)} are not InnoDB's, and a copy of a server that is "
+            "in use would not be consistent with them. Find them (SELECT table_schema, table_name, engine FROM "
+            "information_schema.tables WHERE engine <> 'InnoDB'), convert them (ALTER TABLE ... ENGINE = InnoDB), then "
+            "apply again"
+        )
+    parent = Path(folder).parent
+    needed, free = mysql_copy.room(there["data_bytes"]), shutil.disk_usage(parent).free
+    if needed > free:
+        raise CommandExecutionError(
+            f"a copy of {_address(source)} may need {_mib(needed)} MiB in {parent}, which has {_mib(free)} MiB free"
+        )
+    if os.path.ismount(folder):
+        raise CommandExecutionError(
+            f"{folder} is a mount point, so that it cannot be kept aside and made anew. Mount its parent instead"
+        )
+
+
+def _copy(record, source, there, service, flavor, config, place, afresh):
+    dialect = mysql_dialect.DIALECTS[flavor]
+    _close(config, dialect)
+    __salt__["service.stop"](service)
+    if record["phase"] == "keeping":
+        _save(record, kept=record["kept"] or _aside(place, ASIDE))
+        if not is_missing(place) and not Path(record["kept"]).exists():
+            Path(place).rename(record["kept"])
+    elif afresh and not is_missing(place):
+        # What is there is a part of a copy; what was there before it was kept aside.
+        part = _aside(place, ".part-")
+        Path(place).rename(part)
+        shutil.rmtree(part)
+    _save(record, phase="copying", done=0)
+    if is_missing(place):
+        initialise(flavor, place)
+    __salt__["mysql_server.start"](service, RESTART_SECONDS)
+    run = _clone if flavor == "mysql" else _dump
+    run(record, source, there, service)
+    _save(record, phase="settling")
+    # The copied server's own replication came with its data.
+    mysql_client.local(dialect.stop() + f"RESET {dialect.replica.upper()} ALL;\n")
+    _prove(there, dialect)
+    __salt__["service.stop"](service)
+    _open(config)
+    __salt__["mysql_server.start"](service, RESTART_SECONDS)
+    RECORD.unlink()
+
+
+def _prove(there, dialect):
+    """A copy has every transaction and every table that its source had when it began."""
+    here = __salt__["mysql_replication.server"]()
+    missing = mysql_gtid.subtract(dialect.parse(there["gtids"]), dialect.parse(here["gtids"]))
+    if missing:
+        raise CommandExecutionError(f"the copy lacks transactions: {mysql_gtid.text(missing, dialect.is_mariadb)}")
+    if here["tables"] < there["tables"]:
+        raise CommandExecutionError(f"the copy has {here['tables']} tables, its source had {there['tables']}")
+
+
+def _clone(record, source, there, service):
+    """MySQL: the clone plugin fetches the files; the server restarts with them."""
+    make_copyable("mysql")
+
+    def progress():
+        row = mysql_client.local(mysql_copy.CLONE_PROGRESS)[0]
+        return int(row["done"]), int(row["estimate"])
+
+    statements = mysql_copy.clone_statements(_peer(source), _password(), record.get("limit", 0))
+    failure = _while_telling(record, lambda: mysql_client.local(statements, COPY_SECONDS), progress)
+    # After the last byte the server ends, or restarts by itself, and its answer is a broken connection.
+    if failure is not None and failure.code not in (0, 2006, 2013, 3707):
+        raise failure
+    result = _clone_result(service)
+    if result["state"] != "Completed":
+        raise SqlError(f"the server says: {result['number']}: {result['message']}")
+
+
+def _clone_result(service):
+    """How a clone ended, once the server is back from its restart."""
+    end = time.monotonic() + RESTART_SECONDS
+    while time.monotonic() < end:
+        try:
+            rows = mysql_client.local(mysql_copy.CLONE_RESULT)
+        except SqlError:
+            rows = []
+            if not __salt__["service.status"](service):
+                # Without a supervisor that restarts it (ERROR 3707).
+                __salt__["service.start"](service)
+        if rows and rows[0]["state"] in ("Completed", "Failed"):
+            return rows[0]
+        time.sleep(1)
+    raise SqlError(f"the server did not come back within {RESTART_SECONDS} s")
+
+
+def _dump(record, source, there, _service):
+    """MariaDB: a dump of one moment is loaded, outside the binary log, and that moment's position taken."""
+    program, client = (mysql_client.program(name) for name in ("mariadb-dump", "mariadb"))
+    if not program or not client:
+        raise CommandExecutionError("mariadb-dump is not installed")
+    password = _password()
+    schemas = [row["name"] for row in mysql_client.remote(_peer(source), password, mysql_copy.USERS_SCHEMAS)]
+    mysql_client.local("SET GLOBAL innodb_flush_log_at_trx_commit = 2;")
+    load = [client, "--no-defaults", "--protocol=socket", "--user=root", "--default-character-set=utf8mb4",
+            "--init-command=SET SESSION sql_log_bin = 0, foreign_key_checks = 0, unique_checks = 0"]  # fmt: skip
+    with mysql_client.login(program, _peer(source), password) as words:
+        header = b""
+        if schemas:
+            dump = [program, *words, *mysql_copy.dump_options(schemas)]
+            header = _piped(dump, load, record)
+        _piped([program, *words, "--system=users", "--insert-ignore"], load, record)
+    at = mysql_copy.position(header) if schemas else mysql_copy.last_position(there["gtids"])
+    if at is None:
+        raise CommandExecutionError("the dump does not tell which position it is of")
+    mysql_client.local(mysql_copy.settle_statements(mysql_copy.binlog_state(there["gtids"], at), at))
+
+
+def _piped(read, write, record):
+    """Run one program into another; the first bytes that passed. Raises when either fails."""
+    pipe = subprocess.PIPE
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as loaded:
+        options = {"env": mysql_client.ENVIRONMENT, "cwd": "/"}
+        sender = subprocess.Popen(read, stdin=subprocess.DEVNULL, stdout=pipe, stderr=said, **options)
+        taker = subprocess.Popen(write, stdin=pipe, stdout=subprocess.DEVNULL, stderr=loaded, **options)
+        before, broken = record["done"], None
+        try:
+            header = mysql_copy.pump(sender.stdout, taker.stdin, record.get("limit", 0),
+                                     lambda count: _tell(record, before + count))  # fmt: skip
+            taker.stdin.close()
+        except BrokenPipeError as error:
+            header, broken = b"", error
+        finally:
+            sender.stdout.close()
+            if broken:
+                sender.kill()
+            codes = sender.wait(), taker.wait()
+        for name, code, file in ((write[0], codes[1], loaded), (read[0], codes[0], said)):
+            if code:
+                file.seek(0)
+                # The client repeats the statement that failed, and that can hold anybody's data.
+                lines = [line for line in file.read().decode(errors="replace").splitlines()
+                         if "ERROR" in line or "rror:" in line]  # fmt: skip
+                why = "; ".join(lines)[-500:] or f"exit status {code}"
+                raise CommandExecutionError(f"{Path(name).name} failed: {why}")
+    return header
+
+
+def _while_telling(record, work, progress):
+    """Do work in a thread and tell meanwhile how far it is; the SqlError that it ended with, or None."""
+    ended = []
+
+    def run():
+        try:
+            work()
+            ended.append(None)
+        except SqlError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(1)
+        try:
+            done, estimate = progress()
+        except SqlError:
+            continue
+        if estimate:
+            record["of"] = estimate
+        _tell(record, max(done, record["done"]))
+    return ended[0]
+
+
+def _tell(record, done):
+    if done == record["done"]:
+        return
+    _save(record, done=done)
+    progress = {"from": record["source"], "phase": record["phase"], "done": done, "of": record["of"]}
+    __salt__["event.send"](EVENT, progress)
+
+
+def _save(record, **changes):
+    record |= changes
+    part = RECORD.with_suffix(".part")
+    RECORD.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(json.dumps(record))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(RECORD)
+
+
+def _close(config, dialect):
+    place = Path(config).parent / CLOSED_NAME
+    place.write_text(CLOSED.format(replica=dialect.replica.lower()), encoding="utf-8")
+
+
+def _open(config):
+    (Path(config).parent / CLOSED_NAME).unlink(missing_ok=True)
+
+
+def _aside(folder, word):
+    place = Path(folder)
+    return str(place.with_name(f"{place.name}{word}{time.strftime('%Y%m%dT%H%M%S')}"))
+
+
+def _folder_at_start(flavor):
+    """Where a server that does not run would look for its data."""
+    program = __salt__["mysql_server.binary"](flavor)
+    said = _program([program, "--verbose", "--help"] + (["--innodb-read-only"] if flavor == "mysql" else []), 60)
+    for line in said.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[0] == "datadir":
+            return words[1].rstrip("/")
+    raise CommandExecutionError(f"{program} does not tell where its data directory is")
+
+
+def _program(words, timeout):
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                              timeout=timeout, cwd="/", env=mysql_client.ENVIRONMENT | {"PATH": _PATH})  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CommandExecutionError(f"{words[0]} failed: {error}") from error
+    if done.returncode:
+        raise CommandExecutionError(f"{words[0]} failed: {(done.stderr or done.stdout).strip()[-800:]}")
+    return done.stdout
+
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@contextmanager
+def _lock():
+    LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandExecutionError("a copy is being made already: salt-call mysql_data.status") from None
+        yield
+
+
+def _is_locked():
+    try:
+        with _lock():
+            return False
+    except CommandExecutionError:
+        return True
+
+
+def _size(path):
+    total = 0
+    for place, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += Path(place, name).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _mib(count):
+    return f"{count / (1 << 20):.0f}"
+
+
+def _address(source):
+    return f"{source['host']}:{source['port']}"
+
+
+def _peer(source):
+    return mysql_client.Peer(source["host"], source["port"], source["user"], source.get("tls", True),
+                             source.get("ca_file", ""))  # fmt: skip
+
+
+def _password():
+    password = __salt__["config.get"](PASSWORD_KEY, default=None)
+    if not password:
+        raise CommandExecutionError(f"{PASSWORD_KEY}: is not set for {__grains__['id']}")
+    return str(password)

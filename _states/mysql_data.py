@@ -1,0 +1,116 @@
+"""
+The data directory of this minion's MySQL or MariaDB server as states: there, fit to be copied, rebuilt.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "mysql_data"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def present(name, flavor):
+    """
+    A server that has lost its data directory gets one with nothing in it but the system's tables. One that has
+    anything at all is left alone.
+
+    name
+        The service's name.
+
+    flavor
+        ``mariadb`` or ``mysql``.
+
+    .. code-block:: yaml
+
+        mariadb:
+          mysql_data.present:
+            - flavor: mariadb
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "The data directory is there."}
+    try:
+        if __salt__["mysql_server.answers"]():
+            return ret
+        if not __salt__["mysql_server.binary"](flavor):
+            return dict(ret, comment="The data directory comes with the installation.")
+        folder = __salt__["mysql_data.folder"](flavor)
+        if not __salt__["mysql_data.is_missing"](folder):
+            return ret
+        changes = {"folder": {"old": None, "new": folder}}
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=changes, comment=f"{folder} would be made, with nothing in it.")
+        __salt__["mysql_data.initialise"](flavor, folder)
+    except CommandExecutionError as error:
+        return dict(ret, result=False, comment=str(error))
+    return dict(ret, changes=changes, comment=f"{folder} was made, with nothing in it.")
+
+
+def copyable(name, flavor):
+    """
+    A copy of this server can be made over the network, for a peer that has lost its data.
+
+    name
+        The service's name.
+
+    flavor
+        ``mariadb`` or ``mysql``.
+
+    .. code-block:: yaml
+
+        mysql:
+          mysql_data.copyable:
+            - flavor: mysql
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "This server can be copied."}
+    changes = {"copyable": {"old": False, "new": True}}
+    try:
+        if __salt__["mysql_data.is_copyable"](flavor):
+            return ret
+        if not __opts__["test"]:
+            __salt__["mysql_data.make_copyable"](flavor)
+    except CommandExecutionError as error:
+        if not __opts__["test"]:
+            return dict(ret, result=False, comment=str(error))
+        # It is not installed yet, or does not run: MySQL's plugin is still to be loaded, MariaDB's program comes along.
+        return ret if flavor == "mariadb" else dict(ret, result=None, changes=changes, comment=str(error))
+    if __opts__["test"]:
+        return dict(ret, result=None, changes=changes, comment="This server would be made fit to be copied.")
+    return dict(ret, changes=changes)
+
+
+def rebuilt(name, source, server, limit=0):
+    """
+    Replace this server's data by a copy of another one, whatever is here. It is kept aside. Meant for
+    ``mysql_ha.orch.rebuild``.
+
+    name
+        The other one's minion id, for sentences.
+
+    source
+        As for ``mysql_replication.peer``.
+
+    server
+        ``service``, ``flavor`` and ``config`` of this server.
+
+    limit
+        The most MiB a second; 0 for as fast as it goes.
+
+    .. code-block:: yaml
+
+        mysql1:
+          mysql_data.rebuilt:
+            - source: {host: 192.168.1.5, port: 3306, user: repl}
+            - server: {service: mariadb, flavor: mariadb, config: /etc/mysql/mariadb.conf.d/90-mysql_ha.cnf}
+    """
+    ret = {"name": name, "result": True, "comment": ""}
+    ret["changes"] = {"data": {"old": "kept aside", "new": f"a copy of {name}"}}
+    if __opts__["test"]:
+        return dict(ret, result=None, comment=f"This server would become a copy of {name}.")
+    try:
+        made = __salt__["mysql_data.copy_from"](source, limit=limit, **server)
+    except CommandExecutionError as error:
+        return dict(ret, result=False, changes={}, comment=str(error))
+    size = f"{made['bytes'] / (1 << 20):.0f} MiB in {made['seconds']} s"
+    kept = f"What was here before is kept in {made['kept']} (mysql_data.discard deletes it)."
+    return dict(ret, comment=f"A copy of {name} was made, {size}. {kept}")

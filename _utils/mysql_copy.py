@@ -1,0 +1,123 @@
+"""
+A copy of one server's data on another: the statements, the dump, and the pipe between them. Knows nothing of Salt.
+
+Sources: MySQL manual, "The Clone Plugin"; MariaDB manual, "mariadb-dump" and "gtid_binlog_state".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+import mysql_gtid
+from mysql_client import Peer, quote
+
+#: A copied InnoDB table may take a little more room than its pages that are in use.
+ROOM = 1.15
+SPARE_BYTES = 256 << 20
+CHUNK = 256 << 10
+#: The position stands at the beginning of a dump.
+HEADER = 64 << 10
+_POSITION = re.compile(rb"SET GLOBAL gtid_slave_pos\s*=\s*'([0-9,\s-]*)'")
+
+CLONE_PROGRESS = (
+    "SELECT COALESCE(SUM(DATA), 0) AS done, COALESCE(SUM(ESTIMATE), 0) AS estimate "
+    "FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY';"
+)
+CLONE_RESULT = (
+    "SELECT STATE AS state, ERROR_NO AS number, ERROR_MESSAGE AS message FROM performance_schema.clone_status;"
+)
+USERS_SCHEMAS = (
+    "SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA "
+    "WHERE SCHEMA_NAME NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1;"
+)
+
+
+def room(data_bytes: int) -> int:
+    """How many bytes a copy of so much data may need."""
+    return int(data_bytes * ROOM) + SPARE_BYTES
+
+
+def clone_statements(peer: Peer, password: str, limit: int = 0) -> str:
+    """
+    Statements by which a MySQL server replaces all that it has by a copy of another one.
+
+    limit
+        The most MiB a second that the copy takes; 0 for as fast as it goes.
+    """
+    statements = (
+        f"SET GLOBAL clone_valid_donor_list = {quote(f'{peer.host}:{peer.port}')};\n"
+        f"SET GLOBAL clone_max_data_bandwidth = {limit};\n"
+        f"SET GLOBAL clone_max_network_bandwidth = {limit};\n"
+    )
+    if peer.ca_file:
+        statements += f"SET GLOBAL clone_ssl_ca = {quote(peer.ca_file)};\n"
+    return statements + (
+        f"CLONE INSTANCE FROM {quote(peer.user)}@{quote(peer.host)}:{peer.port} IDENTIFIED BY {quote(password)} "
+        f"REQUIRE {'SSL' if peer.tls else 'NO SSL'};\n"
+    )
+
+
+def dump_options(schemas: Sequence[str]) -> list[str]:
+    """What a MariaDB dump of these schemas is asked for: one moment of all, and that moment's position."""
+    return ["--single-transaction", "--quick", "--master-data=2", "--gtid", "--routines", "--triggers", "--events",
+            "--hex-blob", "--default-character-set=utf8mb4", "--databases", *schemas]  # fmt: skip
+
+
+def position(header: bytes) -> str | None:
+    """The GTIDs, one a domain, of the moment that a dump is of; None when its beginning does not tell."""
+    found = _POSITION.search(header)
+    return "".join(found[1].decode().split()) if found else None
+
+
+def last_position(state: str) -> str:
+    """The last GTID of each domain in a MariaDB server's binary log's state, which names it last."""
+    found = mysql_gtid.parse_mariadb(state)
+    last = {domain: f"{domain}-{server}-{spans[-1][1]}" for (domain, server), spans in found.items()}
+    return ",".join(last.values())
+
+
+def binlog_state(before: str, at: str) -> str:
+    """
+    A MariaDB server's binary log's state at a position, from its state a moment before: domains count on from there,
+    and what other servers once wrote in a domain stays known.
+    """
+    state = dict(mysql_gtid.parse_mariadb(before))
+    # The last GTID of a domain is the one to go on from, and the server takes the last that is named.
+    for origin, spans in mysql_gtid.parse_mariadb(at).items():
+        state.pop(origin, None)
+        state[origin] = spans
+    return ",".join(f"{domain}-{server}-{spans[-1][1]}" for (domain, server), spans in state.items())
+
+
+def settle_statements(state: str, at: str) -> str:
+    """Make a MariaDB server that was just loaded one that has the transactions up to a position."""
+    return f"RESET MASTER;\nSET GLOBAL gtid_binlog_state = {quote(state)};\nSET GLOBAL gtid_slave_pos = {quote(at)};\n"
+
+
+def pump(read: BinaryIO, write: BinaryIO, limit: int, told: Callable[[int], None]) -> bytes:
+    """
+    Pass all bytes on and return the first of them.
+
+    limit
+        The most MiB a second; 0 for as fast as it goes.
+    told
+        Is called with the number of bytes so far, once a second at most.
+    """
+    header, count = b"", 0
+    began = said = time.monotonic()
+    while chunk := read.read(CHUNK):
+        write.write(chunk)
+        if len(header) < HEADER:
+            header += chunk[: HEADER - len(header)]
+        count += len(chunk)
+        now = time.monotonic()
+        if now - said >= 1:
+            told(count)
+            said = now
+        if limit:
+            time.sleep(max(0.0, count / (limit << 20) - (now - began)))
+    told(count)
+    return header

@@ -1,0 +1,95 @@
+"""
+How a server and its peer come together, decided from what both are and hold, and never by guessing.
+
+Knows nothing of Salt. Servers are described as ``mysql_replication.server`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import mysql_dialect
+import mysql_gtid
+
+Server = Mapping[str, Any]
+#: What is to be done. REPLICATE: point this server at its peer. COPY: replace what this one has by a copy of the
+#: peer, then replicate. WAIT: the peer gets a copy of this server first. REFUSE: nothing, an operator decides.
+REPLICATE, COPY, WAIT, REFUSE = "replicate", "copy", "wait", "refuse"
+
+
+class Decision(NamedTuple):
+    """What is to be done, and why; ``keep``: this server holds something that has to be kept aside first."""
+
+    action: str
+    why: str = ""
+    keep: bool = False
+
+
+def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> Decision:
+    """
+    What this server does about its peer when it does not replicate from it yet.
+
+    here, there
+        Both servers.
+    me, peer
+        Their names, for sentences.
+    seed
+        Whose data is kept when both hold something that the other cannot get: one of the two names, or empty.
+    """
+    same = _same(here, there)
+    if same:
+        return Decision(REFUSE, same)
+    if is_empty(there):
+        return Decision(REPLICATE)
+    if is_empty(here):
+        # Its binary log need not have all that a server has: older data, databases and accounts of this formula.
+        return Decision(COPY, f"{peer} has data and this server has none") if there["tables"] else Decision(REPLICATE)
+    conflict = _conflict(here, there, me, peer)
+    if not conflict:
+        return Decision(REPLICATE)
+    if seed == peer:
+        return Decision(COPY, f"{conflict}; mysql_ha:database:seed names {peer}", keep=True)
+    if seed == me:
+        return Decision(WAIT, f"{conflict}; mysql_ha:database:seed names this server")
+    return Decision(
+        REFUSE,
+        f"{conflict}. Decide whose data is kept. Put that server into the pillar, mysql_ha:database:seed: {me} (or "
+        f"{peer}), and apply to both: the other one's data directory is then kept aside, and replaced by a copy",
+    )
+
+
+def is_empty(server: Server) -> bool:
+    """Whether a server holds no tables of users, and its binary log never had anything."""
+    return not server["tables"] and not server["gtids"]
+
+
+def _same(here: Server, there: Server) -> str:
+    if there["server_id"] == here["server_id"]:
+        return f"both servers have the server_id {here['server_id']}, and each would ignore what the other wrote"
+    if here["server_uuid"] and there["server_uuid"] == here["server_uuid"]:
+        return (
+            f"both servers have the server_uuid {here['server_uuid']}, as copies of one machine do: stop the copy, "
+            "remove auto.cnf from its data directory and start it"
+        )
+    return ""
+
+
+def _conflict(here: Server, there: Server, me: str, peer: str) -> str:
+    """Why neither of two servers that both hold something can get what the other has; empty when one can."""
+    for server, name in ((here, me), (there, peer)):
+        if server["tables"] and not server["gtids"]:
+            return f"{name} has {server['tables']} tables that its binary log never had, and the other has data too"
+    dialect = mysql_dialect.DIALECTS[here["flavor"]]
+    mine, theirs = dialect.parse(here["gtids"]), dialect.parse(there["gtids"])
+    compared = mysql_gtid.compare(mine, theirs, dialect.is_mariadb)
+    if compared.relation == "diverged":
+        return (
+            f"both servers hold transactions that the other lacks (only on {me}: {compared.only_here}; only on "
+            f"{peer}: {compared.only_there})"
+        )
+    lost = mysql_gtid.subtract(dialect.parse(there["purged"]), mine)
+    if lost:
+        missing = mysql_gtid.text(lost, dialect.is_mariadb)
+        return f"{peer} no longer has the binary logs that this server needs ({missing})"
+    return ""

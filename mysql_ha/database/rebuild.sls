@@ -1,0 +1,23 @@
+# This server's data are replaced by a copy of another one's, whatever is here, and it replicates from there again. One
+# server at a time, so this is no part of mysql_ha; mysql_ha.orch.rebuild says which, and from where.
+{%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
+{%- set asked = salt['pillar.get']('rebuild', {}) %}
+{%- set asked = asked if asked is mapping else {} %}
+{%- set origin = settings.nodes.get(asked.get('from'), {}) %}
+
+include:
+  - mysql_ha.sync
+
+mysql_ha-database-rebuild-mysql_data-rebuilt:
+  mysql_data.rebuilt:
+    - name: {{ yaml(asked.get('from')) }}
+    - source:
+        host: {{ yaml(origin.address) }}
+        port: {{ yaml(settings.database.port) }}
+        user: {{ yaml(settings.database.replication.user) }}
+        tls: {{ yaml(settings.database.replication.tls) }}
+        ca_file: {{ yaml(tls_files.ca if tls_files else '') }}
+    - server: {{ yaml({'service': server.service, 'flavor': flavor, 'config': server.config}) }}
+    - limit: {{ yaml(asked.get('limit', 0)) }}
+    - require:
+      - sls: mysql_ha.sync
