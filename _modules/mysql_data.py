@@ -37,6 +37,7 @@ skip_{replica}_start = ON
 """
 ASIDE = ".before-"
 EVENT = "mysql_ha/data/copy"
+HAND_OVER_SECONDS = 10
 RESTART_SECONDS = 600
 COPY_SECONDS = 7 * 86400
 
@@ -257,8 +258,9 @@ def copy_from(source, service, flavor, config, keep=True, limit=0):
     limit
         The most MiB a second; 0 for as fast as it goes.
 
-    Returns what was copied: ``bytes``, ``seconds``, and ``kept`` (a path, or empty). Raises CommandExecutionError; what
-    was done until then is recorded, and the next call goes on from there.
+    Returns what was copied: ``bytes``, ``seconds``, ``kept`` (a path, or empty) and ``only_here`` (transactions that
+    are nowhere but there). Raises CommandExecutionError; what was done until then is recorded, and the next call goes
+    on from there.
 
     CLI Example:
 
@@ -278,12 +280,28 @@ def copy_from(source, service, flavor, config, keep=True, limit=0):
         record = {"source": _address(source), "phase": "keeping" if keep else "copying", "started": began, "done": 0,
                   "of": there["data_bytes"], "kept": "", "limit": limit}  # fmt: skip
         if before is not None:
-            record |= {"phase": before["phase"], "kept": before["kept"]}
+            record |= {key: before[key] for key in ("phase", "kept", "only_here") if key in before}
+        if before is None and keep and __salt__["mysql_server.answers"]():
+            record["only_here"] = _hand_over(source)
         try:
             _copy(record, source, there, service, flavor, config, place, afresh=before is not None)
         except (SqlError, OSError) as error:
             raise CommandExecutionError(f"the copy of {_address(source)} is not complete: {error}") from error
-        return {"bytes": record["done"], "seconds": round(time.time() - began), "kept": record["kept"]}
+        return {
+            "bytes": record["done"],
+            "seconds": round(time.time() - began),
+            "kept": record["kept"],
+            "only_here": record.get("only_here", ""),
+        }
+
+
+def _hand_over(source):
+    """Write no more here and let the other server fetch what it can; what it then still lacks is only kept aside."""
+    try:
+        __salt__["mysql_replication.set_read_only"](True)
+        return __salt__["mysql_replication.errant"](source, wait=HAND_OVER_SECONDS) or ""
+    except CommandExecutionError as error:
+        return f"unknown ({error})"
 
 
 def _check(source, there, flavor, folder):
@@ -401,10 +419,15 @@ def _dump(record, source, there, _service):
             dump = [program, *words, *mysql_copy.dump_options(schemas)]
             header = _piped(dump, load, record)
         _piped([program, *words, "--system=users", "--insert-ignore"], load, record)
-    at = mysql_copy.position(header) if schemas else mysql_copy.last_position(there["gtids"])
-    if at is None:
-        raise CommandExecutionError("the dump does not tell which position it is of")
+    at = _dumped_position(source, header) if schemas else mysql_copy.last_position(there["gtids"])
     mysql_client.local(mysql_copy.settle_statements(mysql_copy.binlog_state(there["gtids"], at), at))
+
+
+def _dumped_position(source, header):
+    sql = mysql_copy.position_sql(header)
+    if sql is None:
+        raise CommandExecutionError("the dump does not tell which position it is of")
+    return mysql_client.remote(_peer(source), _password(), sql)[0]["position"] or ""
 
 
 def _piped(read, write, record):

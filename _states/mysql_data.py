@@ -4,6 +4,8 @@ The data directory of this minion's MySQL or MariaDB server as states: there, fi
 
 from salt.exceptions import CommandExecutionError
 
+import mysql_copy
+
 __virtualname__ = "mysql_data"
 
 
@@ -111,6 +113,4 @@ def rebuilt(name, source, server, limit=0):
         made = __salt__["mysql_data.copy_from"](source, limit=limit, **server)
     except CommandExecutionError as error:
         return dict(ret, result=False, changes={}, comment=str(error))
-    size = f"{made['bytes'] / (1 << 20):.0f} MiB in {made['seconds']} s"
-    kept = f"What was here before is kept in {made['kept']} (mysql_data.discard deletes it)."
-    return dict(ret, comment=f"A copy of {name} was made, {size}. {kept}")
+    return dict(ret, comment=mysql_copy.said(made, name))

@@ -4,6 +4,7 @@ Replication between the two databases as states.
 
 from salt.exceptions import CommandExecutionError
 
+import mysql_copy
 import mysql_join
 
 __virtualname__ = "mysql_replication"
@@ -195,8 +196,7 @@ def _copy(ret, peer, source, own, why, keep):
     changes |= __salt__["mysql_replication.differences"](source)
     __salt__["mysql_replication.replicate_from"](source)
     ret = _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"]())
-    kept = f" What was here before is kept in {made['kept']} (mysql_data.discard deletes it)." if made["kept"] else ""
-    said = f"A copy of {peer} was made, {made['bytes'] / (1 << 20):.0f} MiB in {made['seconds']} s: {why}.{kept}"
+    said = mysql_copy.said(made, peer, why)
     return dict(ret, comment=f"{said} {ret['comment']}")
 
 

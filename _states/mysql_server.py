@@ -165,15 +165,28 @@ def running(name, wait=120):
         if __salt__["service.masked"](name, False):
             return dict(ret, result=False, changes={}, comment=(
                 f"{name} is masked, by hand. If it shall run: systemctl unmask {name}; then apply again."))  # fmt: skip
-        if __salt__["service.masked"](name, True):
-            __salt__["service.unmask"](name, True)
-        if not enabled:
-            __salt__["service.enable"](name)
-        if not runs:
-            __salt__["mysql_server.start"](name, wait)
+        _start(name, enabled, runs, wait)
     except CommandExecutionError as error:
-        return dict(ret, result=False, changes={}, comment=str(error))
+        return dict(ret, result=False, changes={}, comment=f"{error}{_hint(error)}")
     return ret
+
+
+def _start(name, enabled, runs, wait):
+    if __salt__["service.masked"](name, True):
+        __salt__["service.unmask"](name, True)
+    if not enabled:
+        __salt__["service.enable"](name)
+    if not runs:
+        __salt__["mysql_server.start"](name, wait)
+
+
+def _hint(error):
+    if "does not start" not in str(error):
+        return ""
+    return (
+        "\nIf it is its data that it cannot recover from, have it made anew from the other one, and what is here kept: "
+        f"salt-run state.orchestrate mysql_ha.orch.rebuild pillar='{{rebuild: {{node: {__opts__['id']}}}}}'"
+    )
 
 
 def restarted(name, service, flavor, node, port, settings, tls=None, wait=120):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 import mysql_gtid
@@ -18,9 +18,9 @@ from mysql_client import Peer, quote
 ROOM = 1.15
 SPARE_BYTES = 256 << 20
 CHUNK = 256 << 10
-#: The position stands at the beginning of a dump.
-HEADER = 64 << 10
-_POSITION = re.compile(rb"SET GLOBAL gtid_slave_pos\s*=\s*'([0-9,\s-]*)'")
+#: The position stands at the beginning of a dump, before any data.
+HEADER = 16 << 10
+_POSITION = re.compile(rb"^(?:-- )?CHANGE MASTER TO MASTER_LOG_FILE='([\w.-]+)', MASTER_LOG_POS=(\d+)", re.MULTILINE)
 
 CLONE_PROGRESS = (
     "SELECT COALESCE(SUM(DATA), 0) AS done, COALESCE(SUM(ESTIMATE), 0) AS estimate "
@@ -62,14 +62,17 @@ def clone_statements(peer: Peer, password: str, limit: int = 0) -> str:
 
 def dump_options(schemas: Sequence[str]) -> list[str]:
     """What a MariaDB dump of these schemas is asked for: one moment of all, and that moment's position."""
-    return ["--single-transaction", "--quick", "--master-data=2", "--gtid", "--routines", "--triggers", "--events",
+    return ["--single-transaction", "--quick", "--master-data=2", "--routines", "--triggers", "--events",
             "--hex-blob", "--default-character-set=utf8mb4", "--databases", *schemas]  # fmt: skip
 
 
-def position(header: bytes) -> str | None:
-    """The GTIDs, one a domain, of the moment that a dump is of; None when its beginning does not tell."""
+def position_sql(header: bytes) -> str | None:
+    """
+    The statement that asks a dump's source for the GTIDs, one a domain, of the moment that it is of; None when its
+    beginning does not tell. (Where a dump names the GTIDs themselves is another place in each version.)
+    """
     found = _POSITION.search(header)
-    return "".join(found[1].decode().split()) if found else None
+    return f"SELECT BINLOG_GTID_POS({quote(found[1].decode())}, {int(found[2])}) AS position;" if found else None
 
 
 def last_position(state: str) -> str:
@@ -121,3 +124,14 @@ def pump(read: BinaryIO, write: BinaryIO, limit: int, told: Callable[[int], None
             time.sleep(max(0.0, count / (limit << 20) - (now - began)))
     told(count)
     return header
+
+
+def said(made: Mapping[str, object], source: str, why: str = "") -> str:
+    """What a copy was, for people."""
+    sentence = f"A copy of {source} was made, {int(made['bytes']) / (1 << 20):.0f} MiB in {made['seconds']} s"
+    sentence += f": {why}." if why else "."
+    if made["kept"]:
+        sentence += f" What was here before is kept in {made['kept']} (mysql_data.discard deletes it)."
+    if made["only_here"]:
+        sentence += f" Only there are these transactions: {made['only_here']}."
+    return sentence

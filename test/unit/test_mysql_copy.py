@@ -21,17 +21,20 @@ def test_the_clone_statement_quotes_what_it_is_given() -> None:
     assert "REQUIRE NO SSL" in mysql_copy.clone_statements(Peer("192.168.1.5", 3306, "repl", False), "x")
 
 
-@pytest.mark.parametrize(
-    ("header", "found"),
-    [
-        (b"-- Preferably use GTID\n--\n-- SET GLOBAL gtid_slave_pos='1-1-5,2-2-9';\n", "1-1-5,2-2-9"),
-        (b"SET GLOBAL gtid_slave_pos='';", ""),
-        (b"-- MariaDB dump\nCREATE TABLE", None),
-        (b"", None),
-    ],
-)
-def test_the_position_of_a_dump(header: bytes, found: str | None) -> None:
-    assert mysql_copy.position(header) == found
+# What 11.8 and 10.11 begin a dump with (--master-data=2), and what a row might.
+HEADERS = [
+    (b"-- CHANGE MASTER TO MASTER_USE_GTID=slave_pos;\n\n-- CHANGE MASTER TO MASTER_LOG_FILE='binlog.000001', "
+     b"MASTER_LOG_POS=4048238;\n", "SELECT BINLOG_GTID_POS('binlog.000001', 4048238) AS position;"),
+    (b"--\nCHANGE MASTER TO MASTER_LOG_FILE='binlog.000009', MASTER_LOG_POS=4;\n",
+     "SELECT BINLOG_GTID_POS('binlog.000009', 4) AS position;"),
+    (b"INSERT INTO x VALUES ('CHANGE MASTER TO MASTER_LOG_FILE='binlog.000009', MASTER_LOG_POS=4;", None),
+    (b"", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("header", "sql"), HEADERS)
+def test_the_position_of_a_dump(header: bytes, sql: str | None) -> None:
+    assert mysql_copy.position_sql(header) == sql
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ class World:
 
     def copy_from(self, source, service, flavor, config, keep):
         self.done.append(f"copy_from keep={keep}")
-        return {"bytes": 5 << 20, "seconds": 7, "kept": "/var/lib/mysql.before-1" if keep else ""}
+        return {"bytes": 5 << 20, "seconds": 7, "kept": "/var/lib/mysql.before-1" if keep else "",
+                "only_here": "1-1-9" if keep else ""}  # fmt: skip
 
     def fresh(self) -> None:
         """A server from empty."""
@@ -123,6 +124,7 @@ def test_the_pillar_decides_between_two_histories(apply, world) -> None:
     assert (copied["result"], world.done) == (True, ["copy_from keep=True", "replicate_from"])
     assert copied["changes"]["data"] == {"old": "kept aside", "new": "a copy of mysql2"}
     assert "What was here before is kept in /var/lib/mysql.before-1" in copied["comment"]
+    assert "Only there are these transactions: 1-1-9." in copied["comment"]
 
 
 def test_a_server_without_data_gets_a_copy(apply, world) -> None:

@@ -10,7 +10,7 @@ CHANGE = {"max_connections": {"old": "151", "new": "500"}}
 @pytest.fixture
 def states(load_module):
     def build(functions, test=False):
-        module = load_module("states", "mysql_server", __opts__={"test": test})
+        module = load_module("states", "mysql_server", __opts__={"test": test, "id": "mysql2"})
         module.__salt__ = functions
         return module
 
@@ -129,6 +129,7 @@ def test_a_server_that_does_not_start_is_told_in_its_own_words(states) -> None:
     ret = states(functions).running("mysql")
     assert (ret["result"], ret["changes"]) == (False, {})
     assert "No space left" in ret["comment"]
+    assert "mysql_ha.orch.rebuild pillar='{rebuild: {node: mysql2}}'" in ret["comment"]
 
 
 @pytest.mark.parametrize(("found", "result", "done"), [

@@ -1,0 +1,264 @@
+"""Every way a database can start: from nothing, from a lost or broken disk, from another history; and interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from mysql_ha_lab import salt
+from mysql_ha_lab.command import wait_for
+from mysql_ha_lab.plan import DATABASES
+from test_1_first_run import ours
+from test_6_databases import Databases, databases  # noqa: F401 - a fixture
+
+REPLICATING = "mysql_ha-database-replication-mysql_replication-replicating"
+ROWS = 12288
+# Random, so that a copy of it is of some size.
+FILL = (
+    """
+DROP TABLE IF EXISTS shop.big;
+CREATE TABLE shop.big (id BIGINT AUTO_INCREMENT PRIMARY KEY, pad VARBINARY(1100), KEY (pad(20)));
+INSERT INTO shop.big (pad) VALUES (REPEAT(UUID(), 30)), (REPEAT(UUID(), 30)), (REPEAT(UUID(), 30));
+"""
+    + 12 * "INSERT INTO shop.big (pad) SELECT REPEAT(UUID(), 30) FROM shop.big;\n"
+)
+LONG = bool(os.environ.get("MYSQL_HA_LONG"))
+
+
+class Pair(Databases):
+    """The two databases, and what becomes of their data."""
+
+    folder = "/var/lib/mysql"
+
+    def tables(self, host: str) -> dict[str, str]:
+        """A checksum of each table that users have, as the server makes it."""
+        names = self.sql(
+            host,
+            "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE "
+            "table_schema NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')",
+        ).split()
+        return dict(line.split("\t") for line in self.sql(host, f"CHECKSUM TABLE {', '.join(names)}").splitlines())
+
+    def settled(self) -> dict[str, str]:
+        """Wait until both replicate and are equal in every row; the tables."""
+        self.wait_for_channels()
+        self.wait_until_equal()
+        found = {host: self.tables(host) for host in DATABASES}
+        assert found["mysql1"] == found["mysql2"]
+        return found["mysql1"]
+
+    def stop(self, host: str) -> None:
+        self.lab.run(host, ["systemctl", "stop", self.service])
+
+    def shell(self, host: str, script: str) -> str:
+        return self.lab.run(host, ["sh", "-c", script]).stdout.strip()
+
+    def status(self, host: str) -> dict[str, Any] | None:
+        return self.call(host, "mysql_data.status")
+
+    def replicating(self, host: str, result: salt.HostResult) -> dict[str, Any]:
+        return next(state for state in result.states if state["id"] == REPLICATING)
+
+    def rebuild(self, **asked: Any) -> Any:
+        words = ["salt-run", "--out=json", "state.orchestrate", "mysql_ha.orch.rebuild",
+                 f"pillar={json.dumps({'rebuild': asked})}"]  # fmt: skip
+        return self.lab.popen("master", words)
+
+    def discard(self, host: str) -> dict[str, int]:
+        kept = self.call(host, "mysql_data.kept")
+        for path in kept:
+            assert self.call(host, "mysql_data.discard", path) == kept[path]
+        return kept
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """An application's writes into mysql1 meanwhile."""
+        loop = "while :; do echo \"INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'meanwhile');\"; sleep 0.05; done"
+        client = self.lab.plan.database.client
+        run = self.lab.popen("mysql1", ["sh", "-c", f"({loop}) | {client}"])
+        try:
+            yield
+        finally:
+            run.kill()
+            run.communicate()
+            self.lab.run("mysql1", ["pkill", "-f", "meanwhile"], check=False)
+
+
+@pytest.fixture(scope="module")
+def pair(databases: Databases) -> Iterator[Pair]:  # noqa: F811 - the fixture
+    one = Pair(databases.lab)
+    one.sql("mysql1", FILL)
+    assert one.sql("mysql1", "SELECT COUNT(*) FROM shop.big") == str(ROWS)
+    one.settled()
+    yield one
+    one.sql("mysql1", "DROP TABLE shop.big")
+    one.settled()
+    for host in DATABASES:
+        one.discard(host)
+
+
+def test_a_wiped_database_gets_everything_again_while_the_other_serves(pair: Pair) -> None:
+    before = pair.settled()
+    pair.stop("mysql2")
+    pair.shell("mysql2", f"rm -rf {pair.folder}")
+    with pair.writing():
+        predicted = pair.apply("test=True", target="mysql2")["mysql2"]
+        result = pair.apply(target="mysql2")["mysql2"]
+        assert result.ok, result.error or result.problems()
+    said = pair.replicating("mysql2", result)
+    assert said["changes"]["data"] == {"old": None, "new": "a copy of mysql1"}
+    assert "mysql1 has data and this server has none" in said["comment"]
+    folder = {"folder": {"old": None, "new": pair.folder}}
+    for one in (predicted, result):
+        assert ours(one)["mysql_ha-database-service-mysql_data-present"] == folder
+    after = pair.settled()
+    assert after["shop.big"] == before["shop.big"]
+    assert after["shop.visits"] != before["shop.visits"]
+    # Numbers go on where they were, on both sides.
+    for host in DATABASES:
+        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'after')")
+    pair.settled()
+    assert not any(one.changed for one in pair.applied().values())
+    assert pair.status("mysql2") is None
+
+
+def interrupted(pair: Pair, phase: str, done: int) -> None:
+    """Wait until a copy on mysql2 is that far."""
+
+    def is_there() -> bool:
+        record = json.loads(pair.shell("mysql2", "cat /var/lib/mysql_ha/copy.json 2>/dev/null || echo null"))
+        return record is not None and record["phase"] == phase and record["done"] >= done
+
+    wait_for(f"the copy to be {phase}", is_there, 240, 0.1)
+
+
+INTERRUPTIONS = [("mysql2", "copying", 1 << 20), ("mysql1", "copying", 1 << 20)]
+INTERRUPTIONS += (
+    [(host, phase, 0) for host in ("mysql2", "mysql1") for phase in ("keeping", "settling")] if LONG else []
+)
+
+
+@pytest.mark.parametrize(("victim", "phase", "done"), INTERRUPTIONS)
+def test_a_copy_that_loses_power_in_the_middle_begins_again(pair: Pair, victim: str, phase: str, done: int) -> None:
+    """A rebuild, so that there is something to lose; the power of either host fails."""
+    pair.sql("mysql2", "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'before the rebuild')")
+    before = pair.settled()
+    run = pair.rebuild(node="mysql2", limit=2)
+    interrupted(pair, phase, done)
+    pair.lab.power_off(victim)
+    run.kill()
+    run.communicate()
+    pair.lab.boot(victim)
+    salt.wait_for_minions(pair.lab)
+    if victim == "mysql1":
+        # The copy ends with its source, and stays closed.
+        wait_for("the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1)
+    record = pair.status("mysql2")
+    if record is not None:
+        # Nobody is led to half of the data.
+        assert pair.shell("client", "timeout 5 bash -c '</dev/tcp/192.168.1.6/3306' 2>&1; echo $?").endswith("1")
+    results = pair.apply()
+    for result in results.values():
+        assert result.ok, result.error or result.problems()
+    assert pair.settled() == before
+    assert pair.status("mysql2") is None
+    assert not any(one.changed for one in pair.applied().values())
+    kept = pair.discard("mysql2")
+    assert len(kept) == 1
+    assert next(iter(kept.values())) > 10 << 20
+    assert pair.call("mysql2", "mysql_data.kept") == {}
+
+
+def test_a_database_that_cannot_recover_is_rebuilt_and_what_it_had_is_kept(pair: Pair) -> None:
+    before = pair.settled()
+    pair.stop("mysql2")
+    pair.shell("mysql2", f"dd if=/dev/urandom of={pair.folder}/ibdata1 bs=1M count=4 conv=notrunc 2>/dev/null; "
+               f"systemctl reset-failed {pair.service}")  # fmt: skip
+    failed = pair.failed("mysql2")
+    assert f"{pair.service} does not start: " in failed["comment"]
+    assert "pillar='{rebuild: {node: mysql2}}'" in failed["comment"]
+    run = pair.rebuild(node="mysql2")
+    said, error = run.communicate(timeout=600)
+    assert run.returncode == 0, said + error
+    assert "A copy of mysql1 was made" in said
+    assert "is kept in /var/lib/mysql.before-" in said
+    assert pair.settled() == before
+    assert len(pair.discard("mysql2")) == 1
+
+
+def test_a_rebuild_needs_two_databases_by_name(pair: Pair) -> None:
+    for asked in ({}, {"node": "mysql9"}, {"node": "mysql2", "from": "mysql2"}, {"node": "mysql2", "limit": "fast"}):
+        run = pair.rebuild(**asked)
+        said, _ = run.communicate(timeout=120)
+        assert run.returncode != 0
+        assert "Nothing was changed. Say which database is rebuilt" in said
+    assert pair.call("mysql2", "mysql_data.kept") == {}
+
+
+def test_two_histories_are_refused_until_the_pillar_names_one(pair: Pair) -> None:
+    pair.settled()
+    forget = pair.call("mysql1", "mysql_replication.forget")
+    for host in DATABASES:
+        pair.sql(host, forget)
+        pair.sql(host, f"INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'only on {host}')")
+    for host, result in pair.apply().items():
+        state = result.failed[0]
+        assert (
+            f"Not joined with {'mysql2' if host == 'mysql1' else 'mysql1'}: both servers hold transactions"
+            in state["comment"]
+        )
+        assert "mysql_ha:database:seed: " in state["comment"]
+    with pair.pillar(restore=False, seed="mysql1"):
+        for _ in range(2):
+            for result in pair.apply().values():
+                assert result.ok, result.error or result.problems()
+        pair.settled()
+        assert not any(one.changed for one in pair.applied().values())
+    for host in DATABASES:
+        notes = pair.sql(host, "SELECT DISTINCT note FROM shop.visits WHERE note LIKE 'only on%'")
+        assert notes == "only on mysql1"
+    # The loser's row is not lost either.
+    (kept,) = pair.call("mysql2", "mysql_data.kept")
+    assert "only on mysql2" in pair.shell("mysql2", f"grep -aoh 'only on mysql2' {kept}/binlog.0* | head -1")
+    pair.discard("mysql2")
+
+
+def test_data_that_no_binary_log_ever_had_is_adopted(pair: Pair) -> None:
+    """A server from before its binary log, and an empty one beside it."""
+    before = pair.settled()
+    pair.stop("mysql2")
+    pair.shell("mysql2", f"rm -rf {pair.folder}")
+    reset = "RESET BINARY LOGS AND GTIDS" if pair.flavor == "mysql" else "RESET MASTER; SET GLOBAL gtid_slave_pos = ''"
+    pair.sql("mysql1", f"{pair.call('mysql1', 'mysql_replication.forget')} {reset}")
+    assert pair.call("mysql1", "mysql_replication.server")["gtids"] == ""
+    for _ in range(2):
+        for result in pair.apply().values():
+            assert result.ok, result.error or result.problems()
+    assert pair.settled() == before
+    for host in DATABASES:
+        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'adopted')")
+    pair.settled()
+
+
+def test_what_cannot_be_copied_is_told_before_anything_is_changed(pair: Pair) -> None:
+    engine = "MyISAM"
+    pair.sql("mysql1", f"CREATE TABLE shop.other (id INT) ENGINE = {engine}")
+    pair.settled()
+    try:
+        uptime = pair.uptime("mysql2")
+        run = pair.rebuild(node="mysql2")
+        said, _ = run.communicate(timeout=300)
+        assert run.returncode != 0
+        assert "1 tables on 192.168.1.5:3306 are not InnoDB's" in said
+        assert pair.uptime("mysql2") >= uptime
+        assert pair.status("mysql2") is None
+    finally:
+        pair.sql("mysql1", "DROP TABLE shop.other")
+    fill = pair.shell("mysql2", "df --output=avail -B1 /var/lib | tail -1")
+    assert int(fill) > 0
+    pair.settled()
