@@ -19,6 +19,7 @@ import mysql_client
 import mysql_copy
 import mysql_dialect
 import mysql_gtid
+import mysql_join
 from mysql_client import SqlError
 
 __virtualname__ = "mysql_data"
@@ -308,8 +309,8 @@ def _check(source, there, flavor, folder):
     """Everything that can be known to fail before anything is changed."""
     if there["flavor"] != flavor:
         raise CommandExecutionError(f"{_address(source)} runs {there['flavor']}, and this server is {flavor}")
-    if not there["tables"]:
-        raise CommandExecutionError(f"{_address(source)} has no tables: a copy of it would replace data by nothing")
+    if mysql_join.is_empty(there):
+        raise CommandExecutionError(f"{_address(source)} holds nothing: a copy of it would replace data by nothing")
     if there["other_engines"]:
         raise CommandExecutionError(
             f"{there['other_engines']} tables on {_address(source)} are not InnoDB's, and a copy of a server that is "

@@ -44,7 +44,7 @@ def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> D
         return Decision(REPLICATE)
     if is_empty(here):
         # Its binary log need not have all that a server has: older data, databases and accounts of this formula.
-        return Decision(COPY, f"{peer} has data and this server has none") if there["tables"] else Decision(REPLICATE)
+        return Decision(COPY, f"{peer} has data and this server has none")
     conflict = _conflict(here, there, me, peer)
     if not conflict:
         return Decision(REPLICATE)

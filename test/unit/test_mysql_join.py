@@ -30,7 +30,7 @@ SITUATIONS = {
     "both empty": (server(1), server(2), REPLICATE),
     "only the peer has data": (server(1), server(2, "2-2-9", 3), COPY),
     "only the peer has data, older than its binary log": (server(1), server(2, "", 3), COPY),
-    "the peer's binary log has something, but no tables": (server(1), server(2, "2-2-9"), REPLICATE),
+    "the peer has no tables, but accounts in its binary log": (server(1), server(2, "2-2-9"), COPY),
     "only this server has data": (server(1, "1-1-9", 3), server(2), REPLICATE),
     "only this server has data, older than its binary log": (server(1, "", 3), server(2), REPLICATE),
     "equal": (server(1, "1-1-9,2-2-4", 3), server(2, "1-1-9,2-2-4", 3), REPLICATE),
