@@ -145,7 +145,9 @@ class Lab:
                 return self._quiet(machine, ["systemctl", "is-active", "--quiet", "multi-user.target"])
             # A process that is just replacing its program has no command line to be known by.
             if time.monotonic() - seen_running > 3:
-                raise LabError(f"{machine.plan.name} did not stay up; its console: {machine.plan.console}")
+                raise LabError(
+                    f"{machine.plan.name} did not stay up; its console: {machine.plan.console}{process.inotify_hint()}"
+                )
             return False
 
         wait_for(f"{machine.plan.name} to boot (its console: {machine.plan.console})", answers, BOOT_SECONDS, 0.3)

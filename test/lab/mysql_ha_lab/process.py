@@ -75,6 +75,21 @@ def kill(targets: Iterable[int], what: str) -> None:
     wait_for(f"the end of {what}", lambda: not any(_alive(pid) for pid in targets), 20)
 
 
+def inotify_hint() -> str:
+    """What to do when systemd gets no inotify instance any more, of which it says nothing itself; else empty."""
+    limit = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    used = 0
+    for pid in pids():
+        with suppress(OSError):
+            used += sum(str(link.readlink()) == "anon_inode:inotify" for link in Path(f"/proc/{pid}/fd").iterdir())
+    if used < limit - 10:
+        return ""
+    return (
+        f"\n{used} of {limit} inotify instances are in use, by other labs perhaps. Allow more: "
+        "sysctl fs.inotify.max_user_instances=1024"
+    )
+
+
 def _alive(pid: int) -> bool:
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
