@@ -66,19 +66,21 @@ def copyable(name, flavor):
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "This server can be copied."}
     changes = {"copyable": {"old": False, "new": True}}
+    if __opts__["test"] and not __salt__["mysql_server.answers"]():
+        # What it needs comes with MariaDB's installation; MySQL's plugin is loaded once the server runs.
+        return ret if flavor == "mariadb" else dict(ret, result=None, changes=changes, comment=_WOULD_BE)
     try:
         if __salt__["mysql_data.is_copyable"](flavor):
             return ret
-        if not __opts__["test"]:
-            __salt__["mysql_data.make_copyable"](flavor)
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=changes, comment=_WOULD_BE)
+        __salt__["mysql_data.make_copyable"](flavor)
     except CommandExecutionError as error:
-        if not __opts__["test"]:
-            return dict(ret, result=False, comment=str(error))
-        # It is not installed yet, or does not run: MySQL's plugin is still to be loaded, MariaDB's program comes along.
-        return ret if flavor == "mariadb" else dict(ret, result=None, changes=changes, comment=str(error))
-    if __opts__["test"]:
-        return dict(ret, result=None, changes=changes, comment="This server would be made fit to be copied.")
+        return dict(ret, result=False, comment=str(error))
     return dict(ret, changes=changes)
+
+
+_WOULD_BE = "This server would be made fit to be copied."
 
 
 def rebuilt(name, source, server, limit=0):

@@ -84,9 +84,9 @@ class Pair(Databases):
         try:
             yield
         finally:
-            run.kill()
-            run.communicate()
+            # The shell's own children do not end with it.
             self.lab.run("mysql1", ["pkill", "-f", "meanwhile"], check=False)
+            run.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
