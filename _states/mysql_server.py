@@ -262,6 +262,8 @@ def tls_loaded(name, certificate, address, port, made=None):
     ret = {"name": name, "result": True, "changes": {}, "comment": "The server shows its present certificate."}
     changes = {"certificate": {"old": "another one", "new": certificate}}
     try:
+        if __salt__["mysql_data.status"]():
+            return dict(ret, comment="The server is closed until a copy is complete, and is then restarted.")
         if __salt__["mysql_server.variable"]("ssl_cert") != certificate:
             return dict(ret, comment="Restart pending: the server was started with another certificate's file.")
         shown = __salt__["mysql_server.tls_fingerprint"](address, port)

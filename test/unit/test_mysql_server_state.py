@@ -158,6 +158,7 @@ def test_a_restart_only_for_what_waits_for_it(states, found, result, done) -> No
 def test_a_new_certificate_is_loaded(states, shown, variable, changes) -> None:
     now = [shown]
     functions = {
+        "mysql_data.status": lambda: None,
         "mysql_server.variable": lambda _: variable,
         "mysql_server.tls_fingerprint": lambda *_: now[0],
         "mysql_tls.info": lambda _: {"fingerprint": "AA"},
@@ -174,6 +175,7 @@ def test_a_new_certificate_is_loaded(states, shown, variable, changes) -> None:
 
 def test_a_certificate_that_is_about_to_be_made_is_predicted_to_be_loaded(states) -> None:
     functions = {
+        "mysql_data.status": lambda: None,
         "mysql_server.variable": lambda _: "/cert.pem",
         "mysql_server.tls_fingerprint": lambda *_: "aa",
         "mysql_tls.info": lambda _: {"fingerprint": "aa"},
