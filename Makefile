@@ -3,7 +3,7 @@ SHELL := /bin/sh
 VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
-OURS := _utils _modules _states test
+OURS := _utils _modules _states _runners test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
 .DEFAULT_GOAL := help

@@ -66,7 +66,8 @@ def tables(databases=None, rows=checksum.CHUNK_ROWS, pause=0, timeout=60):
     wanted = ("rows", "checksum", "definition", "chunks", "seconds")
     return {
         "tables": {
-            name: {field: entry[field] for field in wanted if field in entry} for name, entry in listed["tables"].items()
+            name: {field: entry[field] for field in wanted if field in entry}
+            for name, entry in listed["tables"].items()
         },
         "objects": listed["objects"],
         "gtids_before": before,
@@ -136,7 +137,8 @@ def definitions(databases=None):
 
 def definition(database, table):
     """
-    A table's definition as the server writes it, without where AUTO_INCREMENT stands; empty when there is no such table.
+    A table's definition as the server writes it, without where AUTO_INCREMENT stands; empty when there is no such
+    table.
 
     database, table
         Their names.
@@ -246,7 +248,7 @@ def chunks(database, table, ranges, limit=None, pause=0, timeout=60):
 
 def rows(database, table, ranges, limit=1000, timeout=60):
     """
-    The rows of these ranges, as a list of their key, their digest, and their key for people.
+    The rows of each of these ranges, as a list of lists; a row is its key, its digest, and its key for people.
 
     database, table
         Their names; the table must have a key.
@@ -269,15 +271,15 @@ def rows(database, table, ranges, limit=1000, timeout=60):
     dialect = _dialect()
     known = _table(dialect, database, table, has_key=True)
     most = _number("limit", limit, 1, 10**5)
-    found = []
-    for span in _ranges(ranges):
-        found += _local(dialect, _sql(checksum.rows_sql, known, span, most), timeout)
-    return _described(known, found)
+    return [
+        _described(known, _local(dialect, _sql(checksum.rows_sql, known, span, most), timeout))
+        for span in _ranges(ranges)
+    ]
 
 
 def values(database, table, keys, timeout=60):
     """
-    The rows with these keys, as far as they are there, like :py:func:`rows` gives them.
+    The rows with these keys, as far as they are there, in one list of rows as :py:func:`rows` gives them.
 
     database, table
         Their names; the table must have a key.
