@@ -3,14 +3,13 @@ The cluster as a whole, seen from the master.
 """
 
 import salt.client
-from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import mysql_checksum
 import mysql_compare
 
 __virtualname__ = "mysql_ha"
 
-EXIT_STATUS = {"equal": 0, "different": 1, "undecided": 2}
+EXIT_STATUS = {"equal": 0, "different": 1, "undecided": 2, "not compared": 3}
 LEAST_AND_MOST = {"rows": (100, 10**6), "pause": (0, 60000), "tries": (1, 20), "wait": (0, 3600), "keys": (1, 1000),
                   "timeout": (1, 86400)}  # fmt: skip
 
@@ -33,10 +32,10 @@ def compare(
     Whether two databases hold the same, row by row, while both serve and replicate. The minions do the reading, with
     ``mysql_checksum``; only checksums and keys come to the master, and no privilege is needed between the databases.
 
-    Returns ``result``: ``equal``; ``different`` (exit status 1); or ``undecided`` (exit status 2), when something
-    differed at each look, and changed in between or could still be on its way. ``different`` and ``undecided`` name
-    the tables, and what is known of them: rows ``only_on`` one of them, rows with ``other_values``, lines of the
-    ``definition``.
+    Returns ``result``: ``equal``; ``different`` (exit status 1); ``undecided`` (exit status 2), when something
+    differed at each look, and changed in between or could still be on its way; or ``not compared`` (exit status 3),
+    and why in ``error``. ``different`` and ``undecided`` name the tables, and what is known of them: rows ``only_on``
+    one of them, rows with ``other_values``, lines of the ``definition``.
 
     minions
         The two databases' minion ids, a list; those of ``mysql_ha:nodes`` in the master's own pillar if left out.
@@ -70,33 +69,42 @@ def compare(
         salt-run mysql_ha.compare '[mysql1, mysql2]' databases='[shop]' pause=50
     """
     given = {"rows": rows, "pause": pause, "tries": tries, "wait": wait, "keys": keys, "timeout": timeout}
-    for name, value in given.items():
-        least, most = LEAST_AND_MOST[name]
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise SaltInvocationError(f"{name}: is {value!r}; allowed: {least} to {most}")
-    pair = _pair(minions)
-    options = mysql_compare.Options(**given)
+    # Nothing is raised: salt-run would show a traceback, and end with 0 where an argument is wrong.
     try:
-        with salt.client.get_local_client(mopts=__opts__) as client:
-            found = mysql_compare.Comparison(pair, _asking(client), options).run(databases)
-    except mysql_compare.AskError as error:
-        raise CommandExecutionError(str(error)) from error
+        found = _compared(minions, databases, given)
+    except (mysql_compare.AskError, ValueError) as error:
+        found = {"result": "not compared", "error": str(error)}
     found["retcode"] = EXIT_STATUS[found["result"]]
     # This is what an orchestration goes by.
     __context__["retcode"] = found["retcode"]
     return found
 
 
+def _compared(minions, databases, given):
+    for name, value in given.items():
+        least, most = LEAST_AND_MOST[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"{name}: is {value!r}; allowed: {least} to {most}")
+    if databases is not None and not (
+        isinstance(databases, list) and databases and all(isinstance(name, str) for name in databases)
+    ):
+        raise ValueError(f"databases: is {databases!r}; allowed: a list of names")
+    pair, options = _pair(minions), mysql_compare.Options(**given)
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        return mysql_compare.Comparison(pair, _asking(client), options).run(databases)
+
+
 def _pair(minions):
-    found = _databases() if minions is None else minions
-    if not isinstance(found, list) or len(found) != 2 or not all(isinstance(one, str) for one in found):
-        if minions is None:
-            raise CommandExecutionError(
+    if minions is None:
+        minions = _databases()
+        if len(minions) != 2:
+            raise ValueError(
                 "The master's own pillar has no two databases in mysql_ha:nodes. Give `mysql_ha` to '*_master' too in "
                 "the pillar's top.sls, or say them: salt-run mysql_ha.compare '[mysql1, mysql2]'"
             )
-        raise SaltInvocationError(f"minions: is {minions!r}; allowed: a list of two minion ids")
-    return tuple(found)
+    if not isinstance(minions, list) or len(set(map(str, minions))) != 2 or len(minions) != 2:
+        raise ValueError(f"minions: is {minions!r}; allowed: a list of two minion ids")
+    return tuple(str(minion) for minion in minions)
 
 
 def _databases():
@@ -119,7 +127,8 @@ def _asking(client):
             if not isinstance(answer, dict) or "ret" not in answer:
                 raise mysql_compare.AskError(f"{host} did not answer to mysql_checksum.{function}")
             if answer.get("retcode"):
-                raise mysql_compare.AskError(f"{host}: {answer['ret']}")
+                said = str(answer["ret"]).strip().split("\n")[0]
+                raise mysql_compare.AskError(f"{host}: {said.removeprefix('ERROR: ')}")
             found[host] = answer["ret"]
         return found
 
