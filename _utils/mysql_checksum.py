@@ -19,7 +19,7 @@ from mysql_dialect import Dialect
 
 SYSTEM_SCHEMAS = ("mysql", "information_schema", "performance_schema", "sys")
 #: Most rows of a chunk, and how long one may take (seconds) before the next ones get smaller.
-CHUNK_ROWS, CHUNK_SECONDS = 5000, 0.5
+CHUNK_ROWS, CHUNK_SECONDS = 20000, 0.5
 FEWEST_ROWS = 50
 #: A value of a key, in the form that ``key_select`` gives; a key; a range from after the first to the second of them.
 Key = tuple[str, ...]

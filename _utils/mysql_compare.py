@@ -22,8 +22,9 @@ Key = tuple[str, ...]
 
 # A chunk that differs is cut into pieces of half this many rows, and pieces of at most this many are listed.
 LISTED_ROWS = 200
-# How many chunks one question is about, how many pieces are listed, and how many rows are looked at again at a time.
-CHUNKS, PIECES, ROWS = 50, 10, 200
+# How many chunks the first question about a table has, and each later one; how many pieces are listed, and how many
+# rows are looked at again at a time.
+FIRST_CHUNKS, CHUNKS, PIECES, ROWS = 5, 50, 10, 200
 # A range is read up to so many times the rows that a chunk should have: the other server may have many more there.
 BEYOND = 4
 
@@ -217,15 +218,16 @@ class _Table:
         """All chunks; those that differ at a first look."""
         found: list[Chunk] = []
         rest: Span | None = (None, None)
-        rows = min(self.options.rows, 1000)
+        # Nobody knows yet how long its rows are.
+        rows, count = min(self.options.rows, 1000), FIRST_CHUNKS
         while rest is not None:
-            pieces = self._split(0, [rest], rows)
+            pieces = self._split(0, [rest], rows, count)
             # What is left after so many cuts is no chunk yet.
-            rest = pieces.pop() if len(pieces) > CHUNKS else None
+            rest = pieces.pop() if len(pieces) > count else None
             differing, counts, seconds = self._look(pieces)
             self.totals = [total + count for total, count in zip(self.totals, counts, strict=True)]
             found += differing
-            rows = next_rows(rows, self.options.rows, seconds)
+            rows, count = next_rows(rows, self.options.rows, seconds), CHUNKS
         return found
 
     def _again(self, chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -239,7 +241,7 @@ class _Table:
         return found
 
     def _look(self, spans: Sequence[Span]) -> tuple[list[Chunk], tuple[int, int], float]:
-        """The chunks that differ, how many rows all of them have, and how many seconds the slowest took."""
+        """The chunks that differ, how many rows all have, and how many seconds one takes on the slower server."""
         limit = self.options.rows * BEYOND
         answers = self.all.both("chunks", self._about(ranges=list(spans), limit=limit, **self._gently()))
         found = [
@@ -248,12 +250,12 @@ class _Table:
             # What is as long as the limit was not read to its end.
             if _sum(one) != _sum(other) or one["rows"] >= limit
         ]
-        seconds = max((answer["seconds"] for answer in (*answers[0], *answers[1])), default=0.0)
+        seconds = max(sum(answer["seconds"] for answer in side) for side in answers) / max(1, len(spans))
         counts = (sum(answer["rows"] for answer in answers[0]), sum(answer["rows"] for answer in answers[1]))
         return found, counts, seconds
 
-    def _split(self, place: int, spans: Sequence[Span], rows: int) -> list[Span]:
-        arguments = self._about(ranges=list(spans), rows=rows, count=CHUNKS, **self._gently())
+    def _split(self, place: int, spans: Sequence[Span], rows: int, count: int = CHUNKS) -> list[Span]:
+        arguments = self._about(ranges=list(spans), rows=rows, count=count, **self._gently())
         return [(lower, upper) for lower, upper in self.all.one(place, "split", arguments)]
 
     # --- from chunks to rows ---
