@@ -10,6 +10,7 @@ import mysql_compare
 __virtualname__ = "mysql_ha"
 
 EXIT_STATUS = {"equal": 0, "different": 1, "undecided": 2, "not compared": 3}
+ASK_SECONDS = 30
 LEAST_AND_MOST = {"rows": (100, 10**6), "pause": (0, 60000), "tries": (1, 20), "wait": (0, 3600), "keys": (1, 1000),
                   "timeout": (1, 86400)}  # fmt: skip
 
@@ -117,9 +118,14 @@ def _databases():
 
 def _asking(client):
     def ask(hosts, function, arguments):
-        # No timeout: while a minion says that it is at it, the client waits.
+        # After the timeout the client asks, and goes on waiting while the minions say that they are at it.
         answers = client.cmd(
-            list(hosts), f"mysql_checksum.{function}", kwarg=dict(arguments), tgt_type="list", full_return=True
+            list(hosts),
+            f"mysql_checksum.{function}",
+            kwarg=dict(arguments),
+            tgt_type="list",
+            timeout=ASK_SECONDS,
+            full_return=True,
         )
         found = {}
         for host in hosts:

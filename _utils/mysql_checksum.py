@@ -101,9 +101,8 @@ def identifier(name: str) -> str:
 
 
 def title(database: str, name: str) -> str:
-    """What people call a table: ``shop.visits``, with backticks where a part holds a dot or one of them."""
-    parts = [identifier(part) if "." in part or "`" in part else part for part in (database, name)]
-    return ".".join(parts)
+    """What people call a table: ``shop.visits``, with backticks where a part holds a dot, a space or one of them."""
+    return ".".join(part if re.fullmatch(r"[^`.\s]+", part) else identifier(part) for part in (database, name))
 
 
 def session(dialect: Dialect, seconds: float) -> str:

@@ -121,6 +121,9 @@ class Comparison:
             if not found or not left:
                 break
             self.catch_up()
+        for name, what in found.items():
+            if "definition" in what and name in first["tables"]:
+                what["definition"] = self._lines(first["tables"][name])
         same = {
             name: entry
             for name, entry in first["tables"].items()
@@ -135,10 +138,8 @@ class Comparison:
                 one, other = first[kind].get(name), second[kind].get(name)
                 if one is None or other is None:
                     found[name] = {"only_on": self.names[0 if other is None else 1]}
-                elif kind == "objects" and one != other:
+                elif (one["definition"] != other["definition"]) if kind == "tables" else (one != other):
                     found[name] = {"definition": "differs"}
-                elif kind == "tables" and one["definition"] != other["definition"]:
-                    found[name] = {"definition": self._lines(one)}
         return found
 
     def _lines(self, entry: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -279,7 +280,9 @@ class _Table:
         for place in (0, 1):
             spans = [chunk.span for chunk in chunks if (chunk.rows[1] > chunk.rows[0]) == bool(place)]
             if spans:
-                pieces = self._split(place, spans, LISTED_ROWS // 2)
+                # Of so many rows that the cuts are enough for all of them.
+                most = max(chunk.rows[place] for chunk in chunks if chunk.span in spans)
+                pieces = self._split(place, spans, max(LISTED_ROWS // 2, most * len(spans) // CHUNKS))
                 for group in _groups(pieces, CHUNKS):
                     found += self._look(group)[0]
         return found
@@ -340,7 +343,7 @@ class _Table:
         }
         found = {field: value for field, value in found.items() if value}
         if left or len(self.different) > len(rows):
-            found["more"] = f"only the first {len(rows)} differing rows are listed"
+            found["more"] = f"{len(rows)} differing rows are listed; there may be more"
         if found:
             found["rows"] = self._by_name(tuple(self.totals))
         return found | {"read": self.totals[0], "is_different": bool(rows)}

@@ -212,7 +212,7 @@ def test_many_chunks_and_any_name_and_a_key_of_several_columns(pair: Compared) -
     pair.sql("mysql1", APART + f"DELETE FROM {table} WHERE `é.` <> 512")
     found = pair.compare(*words, "keys=5", status=1)["different"]["`odd``.ü`.`a.``b`"]
     assert len(found["only_on"]["mysql2"]) + len(found.get("other_values", [])) == 5
-    assert found["more"] == "only the first 5 differing rows are listed"
+    assert found["more"] == "5 differing rows are listed; there may be more"
     # Each row that it has is read through an index: no chunk costs more than its rows.
     pair.sql("mysql1", APART + f"TRUNCATE {table}; INSERT INTO {table} VALUES ('only', 1, NULL, NULL)")
     for host in DATABASES:
