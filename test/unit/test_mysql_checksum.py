@@ -4,7 +4,7 @@ import re
 import sqlite3
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import mysql_checksum as checksum
@@ -172,7 +172,14 @@ def test_a_tables_columns() -> None:
     }  # fmt: skip
 
 
-COLUMNS = [column_row("id"), column_row("a"), column_row("b"), column_row("f", "double"), column_row("t", "text")]
+COLUMNS = [
+    column_row("id"),
+    column_row("a"),
+    column_row("b"),
+    column_row("f", "double"),
+    column_row("t", "text"),
+    column_row("v", "varchar", "utf8mb4", "256"),
+]
 GOOD = index_row("PRIMARY", "id")
 
 
@@ -184,7 +191,8 @@ GOOD = index_row("PRIMARY", "id")
     ([index_row("A", "a", nullable="YES")], "", []),
     ([index_row("A", "a"), index_row("A", "b", nullable="YES")], "", []),
     ([index_row("A", "b", nullable="YES"), index_row("A", "a")], "", []),
-    ([index_row("A", "t", is_whole="0")], "", []),
+    ([index_row("A", "v")], "A", ["v"]),
+    ([index_row("A", "v", is_whole="0")], "", []),
     ([index_row("A", "t")], "", []),
     ([index_row("A", "f")], "", []),
     ([index_row("A", None)], "", []),
@@ -250,6 +258,7 @@ def test_chunks_get_smaller_where_they_take_long() -> None:
 
 
 @given(st.sets(st.integers(0, 60)), st.integers(1, 8), st.integers(0, 30))
+@example(set(range(1, 41)), 5, 30)
 def test_the_pieces_of_a_range_are_whole_and_short(keys, rows, count) -> None:
     def bound(span):
         lower, upper = span
@@ -262,6 +271,7 @@ def test_the_pieces_of_a_range_are_whole_and_short(keys, rows, count) -> None:
     assert pieces[-1][1] is None
     assert all(one[1] == other[0] for one, other in zip(pieces, pieces[1:], strict=False))
     assert (20,) in [upper for _, upper in pieces]
+    assert all(lower != upper for lower, upper in pieces)
     assert len(pieces) <= count + len(spans)
     if len(pieces) < count:
         for lower, upper in pieces:

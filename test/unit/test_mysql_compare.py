@@ -184,6 +184,17 @@ def test_what_may_still_be_on_its_way_is_undecided() -> None:
     assert set(waits[1:]) == {0}
 
 
+def test_a_chunk_that_outgrew_its_limit_on_both_is_read_to_its_end() -> None:
+    pair = Pair(changed(50), changed(50))
+
+    def grow(function: str) -> None:
+        if function == "chunks" and len(pair.rows["mysql1"]) == 50:
+            pair.rows = {"mysql1": changed(2000), "mysql2": changed(2000, 1999)}
+
+    pair.meanwhile = grow
+    assert pair.compare(rows=100)["different"]["shop.t"]["other_values"] == ["id=1999"]
+
+
 def test_rows_are_listed_again_when_a_range_grew_meanwhile() -> None:
     pair = Pair(changed(50), changed(50, 3))
     grown: list[int] = []
