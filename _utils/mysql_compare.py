@@ -183,8 +183,14 @@ class _Table:
         self.place = {"database": entry["database"], "table": entry["table"]}
         self.key: list[str] = entry["key"]
         self.totals = [0, 0]
+        self.is_whole = [True, True]  # whether the totals are all rows
         self.different: dict[Key, Seen] = {}
         self.undecided: dict[Key, Seen] = {}
+
+    @property
+    def _limit(self) -> int:
+        """How many rows of a range are read."""
+        return self.options.rows * BEYOND
 
     def compare(self) -> dict[str, Any]:
         """What there is to say, and how many rows were read."""
@@ -227,6 +233,9 @@ class _Table:
             rest = pieces.pop() if len(pieces) > count else None
             differing, counts, seconds = self._look(pieces)
             self.totals = [total + count for total, count in zip(self.totals, counts, strict=True)]
+            for chunk in differing:
+                self.is_whole = [so_far and rows_there < self._limit for so_far, rows_there in
+                                 zip(self.is_whole, chunk.rows, strict=True)]  # fmt: skip
             found += differing
             rows, count = next_rows(rows, self.options.rows, seconds), CHUNKS
         return found
@@ -243,13 +252,12 @@ class _Table:
 
     def _look(self, spans: Sequence[Span]) -> tuple[list[Chunk], tuple[int, int], float]:
         """The chunks that differ, how many rows all have, and how many seconds one takes on the slower server."""
-        limit = self.options.rows * BEYOND
-        answers = self.all.both("chunks", self._about(ranges=list(spans), limit=limit, **self._gently()))
+        answers = self.all.both("chunks", self._about(ranges=list(spans), limit=self._limit, **self._gently()))
         found = [
             Chunk(span, (one["rows"], other["rows"]))
             for span, one, other in zip(spans, *answers, strict=True)
             # What is as long as the limit was not read to its end.
-            if _sum(one) != _sum(other) or one["rows"] >= limit
+            if _sum(one) != _sum(other) or one["rows"] >= self._limit
         ]
         seconds = max(sum(answer["seconds"] for answer in side) for side in answers) / max(1, len(spans))
         counts = (sum(answer["rows"] for answer in answers[0]), sum(answer["rows"] for answer in answers[1]))
@@ -345,13 +353,14 @@ class _Table:
         if left or len(self.different) > len(rows):
             found["more"] = f"{len(rows)} differing rows are listed; there may be more"
         if found:
-            found["rows"] = self._by_name(tuple(self.totals))
+            totals = zip(self.totals, self.is_whole, strict=True)
+            found["rows"] = self._by_name([total if is_whole else f"at least {total}" for total, is_whole in totals])
         return found | {"read": self.totals[0], "is_different": bool(rows)}
 
     def _shown(self, values: Sequence[str]) -> str:
         return ", ".join(f"{name}={value}" for name, value in zip(self.key, values, strict=True))
 
-    def _by_name(self, values: Sequence[int]) -> dict[str, int]:
+    def _by_name(self, values: Sequence[int | str]) -> dict[str, int | str]:
         return dict(zip(self.all.names, values, strict=True))
 
     def _about(self, **arguments: Any) -> dict[str, Any]:
