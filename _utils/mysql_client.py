@@ -112,22 +112,22 @@ def _run(client: str, words: list[str], sql: str, timeout: float) -> list[Row]:
     try:
         done = subprocess.run(
             command,
-            input=PREAMBLE + sql,
+            input=(PREAMBLE + sql).encode(errors="replace"),
             capture_output=True,
-            text=True,
-            errors="replace",
             timeout=timeout,
             env=ENVIRONMENT,
         )
     except subprocess.TimeoutExpired:
         raise SqlError(f"no answer within {timeout:g} s") from None
+    # Not as text, which would take a carriage return in a value for the end of a line.
+    output, errors = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
     if done.returncode != 0:
         # MariaDB's client repeats the whole statement before its error, and a statement can hold a password.
-        error = re.search(r"^ERROR (\d+).*", done.stderr, flags=re.MULTILINE | re.DOTALL)
+        error = re.search(r"^ERROR (\d+).*", errors, flags=re.MULTILINE | re.DOTALL)
         said = error[0].strip() if error else f"exit status {done.returncode} from {Path(client).name}"
         # So does the server near a syntax error.
         raise SqlError(re.sub(r" near '.*", " near (hidden)", said, flags=re.DOTALL), int(error[1]) if error else 0)
-    return rows(done.stdout)
+    return rows(output)
 
 
 def rows(text: str) -> list[Row]:

@@ -11,6 +11,7 @@ from salt_fixtures import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "_modules").glob("*.py"))
 STATES = sorted((REPOSITORY / "_states").glob("*.py"))
+RUNNERS = sorted((REPOSITORY / "_runners").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -28,9 +29,9 @@ def test_state_modules_load(loaders, path) -> None:
 
 
 def examples():
-    for path in MODULES:
+    for path in (*MODULES, *RUNNERS):
         for function in public_functions(path):
-            yield pytest.param(path, function, id=f"{path.stem}.{function.name}")
+            yield pytest.param(path, function, id=f"{path.parent.name}-{path.stem}.{function.name}")
 
 
 @pytest.mark.parametrize(("path", "function"), examples())
@@ -42,10 +43,12 @@ def test_every_function_has_an_example_that_is_a_call_of_it(path, function) -> N
     names = [argument.arg for argument in function.args.args]
     for line in cli_examples(function):
         words = shlex.split(line)
-        assert words[0] in ("salt", "salt-call")
-        assert words[2] == name
-        positional = [word for word in words[3:] if not re.match(r"[a-z_]+=", word)]
-        keywords = [word.split("=")[0] for word in words[3:] if word not in positional]
+        # A runner's has no target.
+        assert words[0] in (("salt-run",) if path in RUNNERS else ("salt", "salt-call"))
+        rest = words[1:] if path in RUNNERS else words[2:]
+        assert rest[0] == name
+        positional = [word for word in rest[1:] if not re.match(r"[a-z_]+=", word)]
+        keywords = [word.split("=")[0] for word in rest[1:] if word not in positional]
         assert set(keywords) <= set(names)
         required = len(names) - len(function.args.defaults)
         assert required <= len(positional) + len(set(keywords) & set(names[:required])) <= len(names)

@@ -128,3 +128,8 @@ def test_the_peer_is_verified_unless_said_otherwise(client, name, peer, words) -
 
 def test_a_line_ends_where_the_client_says_so() -> None:
     assert mysql_client.rows("a\nx\x85y\u2028z\n") == [{"a": "x\x85y\u2028z"}]
+
+
+def test_a_carriage_return_in_a_value_ends_no_line(client) -> None:
+    client("a\tb\nx\ry\tz\r\n")
+    assert mysql_client.local("SELECT 1;") == [{"a": "x\ry", "b": "z\r"}]
