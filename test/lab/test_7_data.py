@@ -205,6 +205,7 @@ def test_two_histories_are_refused_until_the_pillar_names_one(pair: Pair) -> Non
     forget = pair.call("mysql1", "mysql_replication.forget")
     for host in DATABASES:
         pair.sql(host, forget)
+    for host in DATABASES:
         pair.sql(host, f"INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'only on {host}')")
     for host, result in pair.apply().items():
         state = result.failed[0]
