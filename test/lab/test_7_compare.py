@@ -259,11 +259,16 @@ TYPES: dict[str, tuple[str, str, list[str]]] = {
     "c_year": ("YEAR", "2026", ["2026", "2025", "NULL"]),
     "c_point": ("POINT", "", ["ST_GeomFromText('POINT(1 2)')", "ST_GeomFromText('POINT(2 1)')", "NULL"]),
     "c_shape": ("GEOMETRY", "", ["ST_GeomFromText('LINESTRING(0 0,1 1)')", "ST_GeomFromText('POINT(1 1)')", "NULL"]),
+    "c_empty": ("VARCHAR(40) CHARACTER SET utf8mb4", "", ["''", "NULL", "'-'", "' '"]),
+    "c_null": ("VARCHAR(40) CHARACTER SET utf8mb4", "-", ["NULL", "''", "'-'", "'NULL'"]),
+    "c_no_text": ("TEXT", "", ["''", "NULL", "' '"]),
+    "c_zero": ("DOUBLE", "0", ["0e0", "-0e0", "NULL"]),
     "c_invisible": ("INT INVISIBLE", "1", ["1", "2", "NULL"]),
 }  # fmt: skip
 # Those whose digest is of the bytes in here.
 BYTES = {
     "c_long": b"a",
+    "c_no_text": b"",
     "c_text": b"a\nb",
     "c_blob": b"\x00\xff",
     "c_json": b'{"a": [1, null]}',
@@ -291,16 +296,16 @@ def test_every_type_has_the_digest_that_it_should_and_each_change_of_a_value_cha
         expected = hashlib.sha256(",".join(fields).encode()).hexdigest()[:32]
         assert before["mysql1"][number] == expected, fields
     assert before["mysql2"] == before["mysql1"]
-    # As the servers of both flavors are set up, they tell minus zero from zero.
-    assert pair.sql("mysql1", "SELECT CONCAT(-0e0 * 1e0), CONCAT(0e0 * 1e0)") == "-0\t0"
     pair.write("SET time_zone = '+00:00'; " + "; ".join(
         f"UPDATE lab_compare.types SET {name} = {value} WHERE id = {number}"
         for number, (name, value) in enumerate(changes)))  # fmt: skip
     after = {host: pair.rows(host, "types") for host in DATABASES}
-    assert [changes[number] for number in after["mysql1"] if after["mysql1"][number] == before["mysql1"][number]] == []
+    # MariaDB stores minus zero as zero, MySQL as what it is; the arc tangent tells.
+    zero = changes.index(("c_zero", "-0e0"))
+    is_kept = pair.sql("mysql1", f"SELECT ATAN2(c_zero, -1e0) < 0 FROM lab_compare.types WHERE id = {zero}") == "1"
+    unseen = [change for number, change in enumerate(changes) if after["mysql1"][number] == before["mysql1"][number]]
+    assert unseen == ([] if is_kept else [("c_zero", "-0e0")])
     assert after["mysql2"] == after["mysql1"]
-    # All that differ from the first value differ from each other too.
-    pair.write("UPDATE lab_compare.types SET thrice = DEFAULT, id = id")
     everything = pair.tables("mysql1")["lab_compare.types"]
     assert everything["rows"] == len(changes)
     assert everything["checksum"] == pair.tables("mysql2", "rows=10")["lab_compare.types"]["checksum"]
