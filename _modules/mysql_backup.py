@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import mysql_backup_copy
 import mysql_backup_jobs
+import mysql_backup_units
 import mysql_backups
 import mysql_client
 import mysql_dialect
@@ -228,6 +229,80 @@ def why_not_restored(name, service, config, source=None, directory=DIRECTORY):
     return ""
 
 
+def units(directory=DIRECTORY, method="physical", schedule="daily", keep=7, prove=True):
+    """
+    The two units that make backups by themselves, as {file: text}. Raises when systemd does not know the schedule.
+
+    directory, method, keep, prove
+        As for :py:func:`run`.
+
+    schedule
+        When, in systemd's words (systemd.time(7), "Calendar Events").
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_backup.units schedule='*-*-* 03:00'
+    """
+    place, schedule = _directory(directory), str(schedule)
+    if method not in mysql_backups.METHODS or not isinstance(prove, bool):
+        raise SaltInvocationError(
+            f"method: is {method!r}, prove: is {prove!r}; allowed: physical, logical; true, false"
+        )
+    _try(mysql_backup_units.check, schedule)
+    return mysql_backup_units.units(salt_call(), str(place), method, schedule, _keep(keep), prove)
+
+
+def timer_differences(wanted=None):
+    """
+    What would change in the timer, as {what: {old, new}}.
+
+    wanted
+        What :py:func:`units` returned; None: there shall be no timer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_backup.timer_differences
+    """
+    now = _try(mysql_backup_units.installed)
+    changes = mysql_backup_units.differences(now, wanted or {})
+    enabled = bool(now) and _timer_is("enabled") and _timer_is("active")
+    if enabled != bool(wanted):
+        changes["timer"] = {"old": enabled, "new": bool(wanted)}
+    return changes
+
+
+def set_timer(wanted=None, directory=None):
+    """
+    Install and start the timer, or stop and remove it. A backup that is being made goes on.
+
+    wanted
+        What :py:func:`units` returned; None: there shall be no timer.
+
+    directory
+        Where backups lie; it is made when it is not there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_backup.set_timer
+    """
+    if directory is not None:
+        _try(mysql_backups.prepare, _directory(directory), _try(mysql_private.group))
+    if not wanted and mysql_backup_units.installed():
+        _systemctl("disable", "--now", mysql_backup_units.TIMER)
+    _try(mysql_backup_units.install, wanted or {})
+    _systemctl("daemon-reload")
+    if wanted:
+        _systemctl("enable", mysql_backup_units.TIMER)
+        # Restarted, so that a new schedule counts at once.
+        _systemctl("restart", mysql_backup_units.TIMER)
+
+
 def salt_call():
     """
     Where the program ``salt-call`` is that belongs to this minion's Salt.
@@ -246,6 +321,18 @@ def salt_call():
     if not found:
         raise CommandExecutionError("no salt-call on this host: backups by a timer need an installed minion")
     return found
+
+
+def _systemctl(*words):
+    _try(mysql_backups.run, ["systemctl", *words])
+
+
+def _timer_is(state):
+    try:
+        mysql_backups.run(["systemctl", f"is-{state}", "--quiet", mysql_backup_units.TIMER])
+    except BackupError:
+        return False
+    return True
 
 
 def _restore(name, directory, where, service, peer):

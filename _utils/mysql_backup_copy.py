@@ -93,9 +93,9 @@ def restored_size(record: dict, place: Path) -> int:
     return 2 * int(record["data_bytes"]) + _EMPTY_BYTES
 
 
-def layout_of_new(server: Server) -> dict[str, str]:
-    """What of the layout a data directory that dumps are loaded into shares with this server's."""
-    return {name: value for name, value in server.layout.items() if name != "innodb_data_file_path"}
+def layout_of_new(layout: dict[str, str]) -> dict[str, str]:
+    """What of a layout a data directory that dumps are loaded into has too."""
+    return {name: value for name, value in layout.items() if name != "innodb_data_file_path"}
 
 
 # --- physical ---
@@ -190,7 +190,8 @@ def logical(server: Server, place: Path, lock: int) -> tuple[str, int]:
     rows = mysql_client.local("SELECT schema_name AS name FROM information_schema.schemata;")
     databases = [row["name"] or "" for row in rows if row["name"] not in SYSTEM]
     accounts = _accounts(server)
-    (place / ACCOUNTS).write_text(accounts, encoding="utf-8")
+    with open(place / ACCOUNTS, "w", encoding="utf-8", opener=_private_file) as file:
+        file.write(accounts)
     if not databases:
         raise BackupError("this server has no database of an application: there is nothing to dump")
     words = [*_dump_words(server), "--databases", *databases]
