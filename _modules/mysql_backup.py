@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import mysql_backup_copy
 import mysql_backup_jobs
+import mysql_backup_transfer
 import mysql_backup_units
 import mysql_backups
 import mysql_client
@@ -227,6 +228,102 @@ def why_not_restored(name, service, config, source=None, directory=DIRECTORY):
     except CommandExecutionError as error:
         return str(error)
     return ""
+
+
+def find(name="latest", directory=DIRECTORY):
+    """
+    The path of a backup's directory.
+
+    name
+        A backup's name, ``latest``, ``proven`` (the newest that was), or a path.
+
+    directory
+        Where backups lie.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_backup.find proven
+    """
+    return str(_try(mysql_backups.find, _directory(directory), str(name)))
+
+
+def introduce():
+    """
+    Make a key and a certificate for one transfer of a backup, and return the certificate, which is no secret. The key
+    stays here, and is removed after the transfer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql1 mysql_backup.introduce
+    """
+    return _try(mysql_backup_transfer.introduce)
+
+
+def certificate():
+    """
+    The certificate that :py:func:`introduce` made last.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql1 mysql_backup.certificate
+    """
+    return _try(mysql_backup_transfer.certificate)
+
+
+def receive(address, port, peer, directory=DIRECTORY):
+    """
+    Wait two minutes for a host to send a backup, and store it, over TLS between exactly two certificates. Returns
+    ``name`` and ``bytes`` (0 when it was here already).
+
+    address, port
+        Where to listen.
+
+    peer
+        The sender's certificate, as its :py:func:`introduce` returned it.
+
+    directory
+        Where backups lie.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql1 mysql_backup.receive 192.168.1.5 4444 '-----BEGIN CERTIFICATE-----...'
+    """
+    gid = _try(mysql_private.group)
+    name, size = _try(mysql_backup_transfer.receive, _directory(directory), gid, address, int(port), peer)
+    return {"name": name, "bytes": size}
+
+
+def send(name, address, port, peer, directory=DIRECTORY):
+    """
+    Send a backup to a host that waits for it. Returns ``bytes`` (0 when it was there already) and ``seconds``.
+
+    name, directory
+        As for :py:func:`find`.
+
+    address, port
+        Where the other host listens.
+
+    peer
+        The receiver's certificate, as its :py:func:`introduce` returned it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_backup.send latest 192.168.1.5 4444 '-----BEGIN CERTIFICATE-----...'
+    """
+    began = time.monotonic()
+    place = _try(mysql_backups.find, _directory(directory), str(name))
+    size = _try(mysql_backup_transfer.send, _directory(directory), place, address, int(port), peer)
+    return {"name": place.name, "bytes": size, "seconds": round(time.monotonic() - began, 1)}
 
 
 def units(directory=DIRECTORY, method="physical", schedule="daily", keep=7, prove=True):
