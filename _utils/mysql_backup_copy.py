@@ -30,6 +30,8 @@ COMPRESSORS = {".zst": ("zstd", "-q", "-3", "-c"), ".gz": ("gzip", "-6", "-c")}
 SYSTEM = ("mysql", "information_schema", "performance_schema", "sys")
 # A server that restarts with the data of another one must not take its identity, nor go on with its replication.
 FOREIGN = ("auto.cnf", "mysqld-auto.cnf", "master.info", "multi-master.info", "relay-log.info")
+# Where the server may write by the AppArmor profile of its package, and by secure_file_priv.
+CONFINED = Path("/var/lib/mysql-files")
 _EMPTY_BYTES = 256 << 20  # what a new data directory takes
 _POSITION = re.compile(rb"SET GLOBAL gtid_slave_pos='([^']*)'")
 _PURGED = re.compile(rb"SET @@GLOBAL\.GTID_PURGED=\s*(?:/\*!80000 '\+'\*/)?\s*'([^']*)'")
@@ -122,26 +124,46 @@ def _mariadb_backup(server: Server, place: Path, lock: int) -> str:
 
 
 def _clone(server: Server, place: Path, lock: int) -> str:
-    # The server writes this copy itself: it must be able to get there, and nobody else.
-    shutil.chown(place, mysql_private.USER, mysql_private.USER)
+    system = ", ".join(mysql_client.quote(name) for name in SYSTEM)
+    others = mysql_client.local(
+        "SELECT CONCAT(table_schema, '.', table_name) AS name FROM information_schema.tables WHERE table_type = "
+        f"'BASE TABLE' AND engine <> 'InnoDB' AND table_schema NOT IN ({system}) LIMIT 3;"
+    )
+    if others:
+        names = ", ".join(row["name"] or "" for row in others)
+        raise BackupError(
+            f"the clone plugin copies tables of InnoDB only, and these are not: {names}. Take logical backups"
+        )
+    # The server writes this copy itself, so it must be able to get there, and nobody else. Where AppArmor keeps it from
+    # other places it writes into the one that its profile has for files, which is then moved.
     target = place / DATA
+    is_confined = mysql_private.is_confined(mysql_private.program(server.flavor))
+    written = CONFINED / "mysql_ha-clone" if is_confined else target
+    if is_confined:
+        shutil.rmtree(written, ignore_errors=True)
+        store.need_room(CONFINED, data_size(server, "physical"), "the clone that is moved from there")
+    shutil.chown(place, mysql_private.USER, mysql_private.USER)
     try:
         installed = "FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'"
         if mysql_client.local(f"SELECT COUNT(*) AS there {installed};")[0]["there"] == "0":
             # Not written to the binary log.
             mysql_client.local("INSTALL PLUGIN clone SONAME 'mysql_clone.so';")
         before = _executed()
-        mysql_client.local(f"CLONE LOCAL DATA DIRECTORY = {mysql_client.quote(str(target))};", timeout=None)
+        mysql_client.local(f"CLONE LOCAL DATA DIRECTORY = {mysql_client.quote(str(written))};", timeout=None)
         after = _executed()
     except SqlError as error:
-        raise BackupError(f"CLONE LOCAL DATA DIRECTORY = '{target}': {error}{_about(error)}") from error
+        raise BackupError(f"CLONE LOCAL DATA DIRECTORY = '{written}': {error}{_about(error)}") from error
     finally:
         shutil.chown(place, "root", "root")
         place.chmod(0o711)
+    if is_confined:
+        store.run(["mv", "-T", "--", written, target], lock)
     shutil.rmtree(target / "#clone", ignore_errors=True)
     # A first start finishes it, as --prepare does for MariaDB, and takes the replication out that a clone copies.
     with mysql_private.running(server.flavor, target, server.layout, lock) as private:
         private.sql("RESET REPLICA ALL;")
+        # Tables of another engine come without their files; these two of the server's own are logs.
+        private.sql("TRUNCATE TABLE mysql.general_log; TRUNCATE TABLE mysql.slow_log;")
         position = (private.sql("SELECT @@GLOBAL.gtid_executed AS gtids;")[0]["gtids"] or "").replace("\n", "")
     for name in FOREIGN:
         (target / name).unlink(missing_ok=True)
