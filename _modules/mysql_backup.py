@@ -22,6 +22,7 @@ from mysql_backups import BackupError
 from mysql_client import SqlError
 
 __virtualname__ = "mysql_backup"
+__func_alias__ = {"list_": "list"}
 
 DIRECTORY = "/var/backups/mysql_ha"
 START_SECONDS = 3600
@@ -72,7 +73,7 @@ def prove(name="latest", directory=DIRECTORY):
 
         salt mysql2 mysql_backup.prove latest
     """
-    return _try(mysql_backup_jobs.prove, _directory(directory), str(name))
+    return _prove(name, directory)
 
 
 def list_(directory=DIRECTORY):
@@ -134,7 +135,7 @@ def run(method="physical", directory=DIRECTORY, keep=7, prove=True):
     keep = _keep(keep)
     made = create(method, directory)
     if prove:
-        made |= globals()["prove"](made["name"], directory)
+        made |= _prove(made["name"], directory)
     return made | {"removed": prune(keep, directory)}
 
 
@@ -418,6 +419,10 @@ def salt_call():
     if not found:
         raise CommandExecutionError("no salt-call on this host: backups by a timer need an installed minion")
     return found
+
+
+def _prove(name, directory):
+    return _try(mysql_backup_jobs.prove, _directory(directory), str(name))
 
 
 def _systemctl(*words):
