@@ -22,7 +22,7 @@ NOT_IN_YAML = '\x00\x7f \x85\n\u2028\ufffe \U0001f600 "{{ {% #'
 @pytest.fixture(scope="session")
 def render(minion_options):
     """``render("lvs1", pillar, "mysql_ha")``: the low chunks of an SLS, which must have no errors."""
-    options = {name: minion_options(name) for name in ROLES}
+    options = {name: minion_options(name) for name in (*ROLES, "mysql2")}
 
     def chunks(minion, pillar, sls):
         opts = copy.deepcopy(options[minion])
