@@ -312,8 +312,8 @@ def _fed(server: mysql_private.Private, words: list[str]) -> None:
     said = consumer.communicate()[1]
     words_of_producer = producer.communicate()[1]
     if producer.returncode or consumer.returncode:
-        # The client repeats statements, and those of accounts hold hashes.
-        error = re.search(r"^ERROR \d+[^:]*: [^']*", said.decode(errors="replace"), flags=re.MULTILINE)
+        # The client repeats statements, and the server what is near an error; those of accounts hold hashes.
+        error = re.search(r"^ERROR \d+.*?(?= near '|$)", said.decode(errors="replace"), flags=re.MULTILINE)
         reasons = [store.last_words(words_of_producer.decode(errors="replace")) if producer.returncode else "",
                    error[0].strip() if error else ""]  # fmt: skip
         raise BackupError(f"it cannot be loaded: {'; '.join(filter(None, reasons)) or 'the client failed'}")

@@ -144,12 +144,14 @@ def build(place: Path, record: Mapping[str, Any], data: Path, lock: int | None) 
     flavor, layout = record["flavor"], copies.layout_of_new(record["layout"])
     mysql_private.initialise(flavor, data, layout)
     with mysql_private.running(flavor, data, layout, lock) as server:
+        if flavor == "mysql":
+            plugin = "SELECT COUNT(*) AS there FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'auth_socket';"
+            if server.sql(plugin)[0]["there"] == "0":
+                # Accounts of the package log in by it.
+                server.sql("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so';")
         copies.load(server, place)
         if flavor == "mysql":
             # As the package has it; a new data directory has no password for root.
-            plugin = "SELECT COUNT(*) AS there FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'auth_socket';"
-            if server.sql(plugin)[0]["there"] == "0":
-                server.sql("INSTALL PLUGIN auth_socket SONAME 'auth_socket.so';")
             server.sql("ALTER USER 'root'@'localhost' IDENTIFIED WITH auth_socket;")
 
 

@@ -164,9 +164,8 @@ def test_a_failed_backup_is_a_failed_unit(backups: Backups) -> None:
         assert f"another backup, proof or restore is at work in {PLACE}" in words
         assert backups.shell("mysql2", f"systemctl is-failed {UNIT}").stdout.strip() == "failed"
     finally:
-        holder.kill()
-        holder.communicate()
         backups.shell("mysql2", "pkill -x sleep; systemctl reset-failed", check=False)
+        holder.communicate(timeout=60)
     wait_for("the lock to be free", lambda: not backups.call("mysql2", "mysql_backup.status")["running"], 30)
 
 
