@@ -81,7 +81,7 @@ mysql_ha-orch-restore-salt-state-restore:
   salt.state:
     - tgt: {{ node }}
     - sls: mysql_ha.database.restore
-    - pillar: {{ {'restore': {'backup': backup, 'alone': alone}} | json }}
+    - pillar: {{ {'restore': {'backup': backup, 'alone': alone} } | json }}
     - queue: true
     - failhard: true
 {%-   if holder != node %}
