@@ -22,6 +22,7 @@ from mysql_backups import BackupError
 from mysql_client import Row, SqlError
 
 USER = "mysql"
+PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 START_SECONDS = 3600  # recovery reads the whole redo log
 END_SECONDS = 600
 #: What a data directory was made with and a server must be told to start on it.
@@ -140,7 +141,7 @@ def _layout(layout: Mapping[str, str]) -> list[str]:
 def is_confined(server: str) -> bool:
     """Whether AppArmor keeps a server's program to the places in its profile."""
     try:
-        profiles = Path("/sys/kernel/security/apparmor/profiles").read_text()
+        profiles = PROFILES.read_text()
     except OSError:
         return False
     return any(line.split(" ")[0] == server and "(enforce)" in line for line in profiles.splitlines())

@@ -17,6 +17,7 @@ import mysql_backup_jobs
 import mysql_backup_transfer
 import mysql_backup_units
 import mysql_backups
+import mysql_private
 from mysql_backups import BackupError
 
 NAMES = ["20261120T030000Z", "20261121T030000Z", "20261122T030000Z", "20261123T030000Z"]
@@ -234,6 +235,23 @@ def test_an_interrupted_restore_is_known_by_its_option_file(tmp_path) -> None:
     assert where.closed.name > where.config.name, "the server reads it after the formula's own"
     mysql_backup_jobs._close(where, tmp_path / NAMES[0], None, 1, 2)
     assert mysql_backup_jobs.restoring(where) == (str(tmp_path / NAMES[0]), "")
+
+
+@pytest.mark.parametrize(("profiles", "confined"), [
+    ("/usr/sbin/mysqld (enforce)\n", True),
+    ("/usr/sbin/mysqld (complain)\n", False),
+    ("/usr/sbin/mysqld-akonadi (enforce)\n/usr/bin/man (enforce)\n", False),
+    (None, False),
+])  # fmt: skip
+def test_a_server_that_apparmor_confines_is_started_without_its_profile(
+    tmp_path, monkeypatch, profiles, confined
+) -> None:
+    monkeypatch.setattr(mysql_private, "PROFILES", tmp_path / "profiles")
+    monkeypatch.setattr(mysql_private.shutil, "which", lambda *_, **__: "/usr/bin/aa-exec")
+    if profiles is not None:
+        (tmp_path / "profiles").write_text(profiles)
+    words = mysql_private._confined("/usr/sbin/mysqld")
+    assert words == (["/usr/bin/aa-exec", "-p", "unconfined", "--"] if confined else []) + ["/usr/sbin/mysqld"]
 
 
 # --- units ---
