@@ -231,6 +231,36 @@ def why_not_restored(name, service, config, source=None, directory=DIRECTORY):
     return ""
 
 
+def await_applied(wait=120):
+    """
+    Wait until this server has applied all that it received from its peer, so that a node that is made again gets it
+    from here. Raises when it does not get there. Returns its transactions.
+
+    wait
+        For how many seconds (0 to 86400).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_backup.await_applied wait=600
+    """
+    end = time.monotonic() + wait
+    while True:
+        status = __salt__["mysql_replication.status"]() or {"gtid_received": "", "applier_error": ""}
+        here = __salt__["mysql_replication.server"]()
+        received = status["gtid_received"]
+        if _try(mysql_backup_copy.contains, mysql_dialect.DIALECTS[here["flavor"]], here["gtids"], received):
+            return here["gtids"]
+        if status["applier_error"] or time.monotonic() >= end:
+            raise CommandExecutionError(
+                f"This server has received {received}, and has applied {here['gtids'] or 'none'} after {wait} s: "
+                f"{status['applier_error'] or 'its replica is slow, or stopped'}. The node that is made again would miss "
+                "the rest"
+            )
+        time.sleep(1)
+
+
 def find(name="latest", directory=DIRECTORY):
     """
     The path of a backup's directory.
@@ -498,7 +528,7 @@ def _catch_up(source, peer, wait):
                 "closed to the network. Mend that and restore again: it goes on from here. If the peer no longer "
                 "has the binary logs (1236), begin anew with a newer backup"
             )
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def _peer(source):

@@ -76,6 +76,16 @@ mysql_ha-orch-restore-salt-function-send:
         directory: {{ place | json }}
     - parallel: true
 {%-   endif %}
+{%-   for peer in databases if peer != node and not alone %}
+
+mysql_ha-orch-restore-salt-function-await_applied:
+  salt.function:
+    - name: mysql_backup.await_applied
+    - tgt: {{ peer }}
+    - failhard: true
+    - require_in:
+      - salt: mysql_ha-orch-restore-salt-state-restore
+{%-   endfor %}
 
 mysql_ha-orch-restore-salt-state-restore:
   salt.state:

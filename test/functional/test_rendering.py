@@ -207,8 +207,9 @@ def test_the_reader_makes_backups_unless_others_are_named(render, backup, making
 
 
 @pytest.mark.parametrize(("asked", "steps"), [
-    ({"node": "mysql1"}, ["restore", "join"]),
-    ({"node": "mysql1", "from": "mysql1", "backup": "/mnt/x"}, ["restore", "join"]),
+    ({"node": "mysql1"}, ["await_applied", "restore", "join"]),
+    ({"node": "mysql1", "from": "mysql1", "backup": "/mnt/x"}, ["await_applied", "restore", "join"]),
+    ({"node": "mysql1", "alone": True}, ["restore", "join"]),
     ({"node": "mysql1", "from": "mysql2"}, ["introduce", "send"]),
     ({}, ["fail"]),
     ({"node": "*"}, ["fail"]),
