@@ -255,8 +255,7 @@ def await_applied(wait=120):
         if status["applier_error"] or time.monotonic() >= end:
             raise CommandExecutionError(
                 f"This server has received {received}, and has applied {here['gtids'] or 'none'} after {wait} s: "
-                f"{status['applier_error'] or 'its replica is slow, or stopped'}. The node that is made again would miss "
-                "the rest"
+                f"{status['applier_error'] or 'its replica is slow, or stopped'}. A node made again would miss the rest"
             )
         time.sleep(1)
 
