@@ -24,7 +24,7 @@ from mysql_backups import BackupError
 from mysql_client import SqlError
 
 DATA, DUMP, ACCOUNTS = "data", "dump.sql", "accounts.sql"
-# Well-kept and streaming; the first that is installed. zstd is ten times as fast as gzip.
+# Well-kept and streaming; the first that is installed, the faster one first.
 COMPRESSORS = {".zst": ("zstd", "-q", "-3", "-c"), ".gz": ("gzip", "-6", "-c")}
 # Schemas of the server's own, which no dump of ours holds.
 SYSTEM = ("mysql", "information_schema", "performance_schema", "sys")

@@ -44,34 +44,37 @@ def create(directory: Path, method: str) -> tuple[str, dict[str, Any]]:
         store.need_room(directory, size, f"a {method} backup of {server.data}")
         name = _free_name(directory, began)
         part = directory / (name + store.PART)
-        part.mkdir(mode=0o700)
-        try:
-            if method == "physical":
-                gtids = copies.physical(server, part, lock)
-            else:
-                gtids, size = copies.logical(server, part, lock)
-        except SqlError as error:
-            raise BackupError(f"the database server on this host: {error}") from error
-        record = {
-            "format": store.FORMAT,
-            "flavor": server.flavor,
-            "version": server.version,
-            "host": os.uname().nodename,
-            "server_id": server.server_id,
-            "method": method,
-            "gtids": gtids,
-            "binlog_state": merged_state(server.gtids, gtids) if server.dialect.is_mariadb else None,
-            "layout": server.layout,
-            "data_bytes": size,
-            "bytes": store.tree_size(part),
-            "began": store.text_of(began),
-            "seconds": round(time.time() - began, 1),
-            "proven": None,
-        }
-        store.write(part, record)
-        store.sync(part)
-        part.rename(directory / name)
+        with store.unfinished(part):
+            try:
+                if method == "physical":
+                    gtids = copies.physical(server, part, lock)
+                else:
+                    gtids, size = copies.logical(server, part, lock)
+            except SqlError as error:
+                raise BackupError(f"the database server on this host: {error}") from error
+            record = _record(server, method, gtids, size, began) | {"bytes": store.tree_size(part)}
+            store.write(part, record)
+            store.sync(part)
+            part.rename(directory / name)
     return name, record
+
+
+def _record(server: copies.Server, method: str, gtids: str, size: int, began: float) -> dict[str, Any]:
+    return {
+        "format": store.FORMAT,
+        "flavor": server.flavor,
+        "version": server.version,
+        "host": os.uname().nodename,
+        "server_id": server.server_id,
+        "method": method,
+        "gtids": gtids,
+        "binlog_state": merged_state(server.gtids, gtids) if server.dialect.is_mariadb else None,
+        "layout": server.layout,
+        "data_bytes": size,
+        "began": store.text_of(began),
+        "seconds": round(time.time() - began, 1),
+        "proven": None,
+    }
 
 
 def _free_name(directory: Path, moment: float) -> str:

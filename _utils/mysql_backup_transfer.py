@@ -120,8 +120,19 @@ def _received(stream: ssl.SSLSocket, directory: Path) -> tuple[str, int]:
         return name, 0
     store.need_room(directory, size, f"the backup {name}")
     part = directory / (name + store.PART)
-    part.mkdir(mode=0o700)
-    stream.sendall(_WANT)
+    with store.unfinished(part):
+        stream.sendall(_WANT)
+        _unpacked(stream, part)
+        record = store.read(part)
+        # A proof counts for the host where it was made: the disk and the server here are others.
+        store.write(part, record | {"proven": None, "proven_there": record["proven"]})
+        store.sync(part)
+        part.rename(directory / name)
+    stream.sendall(_DONE)
+    return name, size
+
+
+def _unpacked(stream: ssl.SSLSocket, part: Path) -> None:
     unpack = subprocess.Popen(["tar", "-x", "--same-owner", "-p", "-C", str(part)], stdin=subprocess.PIPE,
                               stderr=subprocess.PIPE, env=store.ENVIRONMENT)  # fmt: skip
     try:
@@ -132,13 +143,6 @@ def _received(stream: ssl.SSLSocket, directory: Path) -> tuple[str, int]:
     if unpack.returncode:
         raise BackupError(f"it cannot be unpacked: {store.last_words(said.decode(errors='replace'))}")
     part.chmod(0o700)
-    record = store.read(part)
-    # A proof counts for the host where it was made: the disk and the server here are others.
-    store.write(part, record | {"proven": None, "proven_there": record["proven"]})
-    store.sync(part)
-    part.rename(directory / name)
-    stream.sendall(_DONE)
-    return name, size
 
 
 def send(directory: Path, place: Path, address: str, port: int, peer: str) -> int:

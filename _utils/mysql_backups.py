@@ -170,6 +170,17 @@ def sweep(directory: Path) -> list[str]:
     return left
 
 
+@contextmanager
+def unfinished(part: Path) -> Iterator[None]:
+    """A new directory for what is being made; a failure removes it, lest it fill the disk. Only a kill leaves it."""
+    part.mkdir(mode=0o700)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
 def prepare(directory: Path, gid: int) -> None:
     """Make the directory for backups: root's, and the server's group may pass through but not look around."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ import mysql_backup_units
 import mysql_backups
 import mysql_private
 from mysql_backups import BackupError
+from mysql_client import SqlError
 
 NAMES = ["20261120T030000Z", "20261121T030000Z", "20261122T030000Z", "20261123T030000Z"]
 
@@ -183,6 +185,45 @@ def test_a_program_that_fails_is_told_in_its_own_words() -> None:
         mysql_backups.run(["sh", "-c", "echo one >&2; echo two >&2; exit 3"])
     with pytest.raises(BackupError, match="not installed: nowhere-1 or nowhere-2"):
         mysql_backups.program("nowhere-1", "nowhere-2")
+
+
+SERVER = mysql_backup_copy.Server("mariadb", "11.8.6-MariaDB", 2, "1-1-5", Path("/nowhere"), "/nowhere", {}, ())
+
+
+@pytest.fixture
+def created(directory, monkeypatch):
+    """``created(physical)``: a backup that is made by a function, of a server that is not there."""
+
+    def create(physical):
+        monkeypatch.setattr(mysql_private, "group", os.getgid)
+        monkeypatch.setattr(mysql_backup_copy, "server", lambda: SERVER)
+        monkeypatch.setattr(mysql_backup_copy, "physical", physical)
+        return mysql_backup_jobs.create(directory, "physical")
+
+    return create
+
+
+def test_a_backup_gets_its_name_when_it_is_whole(directory, created) -> None:
+    def physical(_, place, lock):
+        assert place.name.endswith(".part") and place.name.removesuffix(".part") not in mysql_backups.listed(directory)
+        (place / "data").write_bytes(b"x" * 5)
+        return "1-1-9,2-2-3"
+
+    name, record = created(physical)
+    assert mysql_backups.listed(directory) == {name: record}
+    assert (record["bytes"], record["binlog_state"], record["proven"]) == (5, "1-1-9,2-2-3", None)
+    assert created(physical)[0] > name, "two in one second have names of their own"
+
+
+@pytest.mark.parametrize("failure", [BackupError("no"), OSError(28, "No space left"), SqlError("gone"), SystemExit()])
+def test_a_backup_that_fails_leaves_nothing_that_fills_the_disk(directory, created, failure) -> None:
+    def physical(_, place, lock):
+        (place / "data").write_bytes(b"x" * 5)
+        raise failure
+
+    with pytest.raises(BackupError if isinstance(failure, SqlError) else type(failure)):
+        created(physical)
+    assert [one.name for one in directory.iterdir()] == ["lock"]
 
 
 # --- positions ---
