@@ -115,6 +115,7 @@ def _mariadb_backup(server: Server, place: Path, lock: int) -> str:
     tool, target = store.program("mariadb-backup"), place / DATA
     store.run([tool, "--backup", "--user=root", f"--socket={server.socket}", f"--target-dir={target}"], lock)
     store.run([tool, "--prepare", f"--target-dir={target}"], lock)
+    store.run(["chmod", "-R", "go=", "--", target])  # it leaves some notes of its own readable
     for name in ("mariadb_backup_binlog_info", "xtrabackup_binlog_info"):
         if (target / name).exists():
             # File, position, GTIDs (one a domain, with line breaks between them).
