@@ -59,7 +59,8 @@ bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (roo
 test-long: venv ## the long series: thousands of random tables against ipvsadm, MariaDB 10.11 (root)
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
-	@MYSQL_HA_FLAVORS=mariadb-10.11 MYSQL_HA_LONG=1 $(PYTEST) test/lab/test_6_databases.py test/lab/test_7_compare.py test/lab/test_7_data.py
+	@MYSQL_HA_FLAVORS=mariadb-10.11 MYSQL_HA_LONG=1 $(PYTEST) test/lab/test_6_databases.py test/lab/test_7_compare.py \
+		test/lab/test_7_data.py test/lab/test_8_backups.py
 
 clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -41,13 +41,14 @@ def quote(value: str) -> str:
     return f"'{escaped}'"
 
 
-def local(sql: str, timeout: float = 30) -> list[Row]:
+def local(sql: str, timeout: float | None = 30, socket: str = "") -> list[Row]:
     """Run statements on this host's server as the system's root, over the unix socket.
 
     Returns the rows of the one result that there may be, each as column -> text (None for NULL). ``timeout``
-    is in seconds. Raises SqlError.
+    is in seconds, None for what may take hours; ``socket`` is another server's than the host's own. Raises SqlError.
     """
-    return _run(_client(), ["--no-defaults", "--protocol=socket", "--user=root"], sql, timeout)
+    where = [f"--socket={socket}"] if socket else []
+    return _run(_client(), ["--no-defaults", "--protocol=socket", *where, "--user=root"], sql, timeout)
 
 
 class Peer(NamedTuple):
@@ -107,7 +108,7 @@ def _client() -> str:
     return found
 
 
-def _run(client: str, words: list[str], sql: str, timeout: float) -> list[Row]:
+def _run(client: str, words: list[str], sql: str, timeout: float | None) -> list[Row]:
     command = [client, words[0], "--batch", "--default-character-set=utf8mb4", *words[1:]]
     try:
         done = subprocess.run(

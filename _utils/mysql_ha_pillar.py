@@ -94,6 +94,7 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *_source_build(f"{ROOT}:ipvsadm", _part(pillar, "ipvsadm"), _SOURCE_KEYS),
         *_database(_part(pillar, "database")),
         *_seed(pillar),
+        *_backup(pillar),
         *_tls(pillar, minion_id),
         *_accounts(pillar, minion_id),
         *_secrets(pillar, minion_id),
@@ -385,7 +386,27 @@ _REPLICATION_RULES = {
         "seconds from 0.1 to 60 in steps of 0.01", lambda value: _is_step(value, "0.1", "60", "0.01"), unquote
     ),
 }
-_DATABASE_SECTIONS = ("settings", "replication", "tls", "accounts")
+_BOOLEAN = Rule("true, false", lambda value: isinstance(value, bool))
+_BACKUP_RULES = {
+    "enabled": _BOOLEAN,
+    "method": _words("physical", "logical"),
+    # It stands in a unit of systemd's, where other characters have a meaning.
+    "directory": Rule(
+        "an absolute path of the characters A-Z a-z 0-9 _ . / -, below a directory, without ..",
+        lambda value: (
+            isinstance(value, str)
+            and re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9_.-]*){2,}", value) is not None
+            and len(value) <= 200
+        ),
+    ),
+    # What systemd makes of it, only systemd knows: the host asks it before the timer is made.
+    "schedule": _pattern(
+        r"[A-Za-z0-9*][A-Za-z0-9*:.,/ ~_+-]{0,99}", "a time in systemd's words, such as daily or '*-*-* 03:00'"
+    ),
+    "keep": _whole(1, 10000, " of backups"),
+    "prove": _BOOLEAN,
+}
+_DATABASE_SECTIONS = ("settings", "replication", "tls", "accounts", "backup")
 _DATABASE_NAME = _pattern(r"[A-Za-z0-9_]{1,64}", "1 to 64 of the characters A-Z a-z 0-9 _ (in quotes if a number)")
 _SYSTEM_DATABASES = ("mysql", "information_schema", "performance_schema", "sys")
 
@@ -568,6 +589,23 @@ def _seed(pillar: Mapping[Any, Any]) -> Iterator[str]:
     seed, names = _part(pillar, "database").get("seed"), list(nodes(pillar, "database"))
     if isinstance(seed, str) and seed and seed not in names:
         yield f"{ROOT}:database:seed: is {literal(seed)}; allowed: empty, {', '.join(map(_label, names))}"
+
+
+def _backup(pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with ``mysql_ha:database:backup``."""
+    path, section = f"{ROOT}:database:backup", _part(_part(pillar, "database"), "backup")
+    yield from _unknown(path, section, (*_BACKUP_RULES, "nodes"))
+    yield from _leaves(path, section, _BACKUP_RULES)
+    if "nodes" not in section:
+        return
+    known, names = list(nodes(pillar, "database")), section["nodes"]
+    allowed = f"a list of databases in {ROOT}:nodes: {', '.join(map(_label, known)) or 'there are none'}"
+    if not isinstance(names, (list, tuple)) or not names:
+        yield f"{path}:nodes: is {'an empty list' if names == [] else kind(names)}; allowed: {allowed}"
+        return
+    for index, name in enumerate(names):
+        if name not in known:
+            yield f"{path}:nodes:{index}: is {literal(name)}; allowed: {allowed}"
 
 
 def _databases(path: str, names: object) -> Iterator[str]:

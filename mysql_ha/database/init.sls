@@ -7,3 +7,4 @@ include:
   - mysql_ha.database.accounts
   - mysql_ha.database.certificate
   - mysql_ha.database.replication
+  - mysql_ha.database.backup

@@ -22,7 +22,7 @@ NOT_IN_YAML = '\x00\x7f \x85\n\u2028\ufffe \U0001f600 "{{ {% #'
 @pytest.fixture(scope="session")
 def render(minion_options):
     """``render("lvs1", pillar, "mysql_ha")``: the low chunks of an SLS, which must have no errors."""
-    options = {name: minion_options(name) for name in ROLES}
+    options = {name: minion_options(name) for name in (*ROLES, "mysql2")}
 
     def chunks(minion, pillar, sls):
         opts = copy.deepcopy(options[minion])
@@ -184,3 +184,43 @@ def test_a_restart_goes_from_one_database_to_the_next(render) -> None:
     assert chunks[1]["require"] == [{"salt": "mysql_ha-orch-restart-salt-state-mysql1"}]
     nothing = render("web1", {"mysql_ha": {}}, "mysql_ha.orch.restart")
     assert [chunk["fun"] for chunk in nothing] == ["fail_without_changes"]
+
+
+@pytest.mark.parametrize(("backup", "making"), [
+    ({}, []),
+    ({"enabled": True}, ["mysql2"]),
+    ({"enabled": True, "nodes": ["mysql1"]}, ["mysql1"]),
+    ({"enabled": True, "nodes": ["mysql1", "mysql2"]}, ["mysql1", "mysql2"]),
+])  # fmt: skip
+def test_the_reader_makes_backups_unless_others_are_named(render, backup, making) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["database"]["backup"] = backup
+    for minion in ("mysql1", "mysql2"):
+        chunks = [one for one in render(minion, pillar, "mysql_ha.database") if one["state"] == "mysql_backup"]
+        assert [one["fun"] for one in chunks] == ["scheduled" if minion in making else "unscheduled"]
+        if minion in making:
+            assert (chunks[0]["name"], chunks[0]["keep"], chunks[0]["schedule"]) == (
+                "/var/backups/mysql_ha",
+                7,
+                "daily",
+            )
+
+
+@pytest.mark.parametrize(("asked", "steps"), [
+    ({"node": "mysql1"}, ["await_applied", "restore", "join"]),
+    ({"node": "mysql1", "from": "mysql1", "backup": "/mnt/x"}, ["await_applied", "restore", "join"]),
+    ({"node": "mysql1", "alone": True}, ["restore", "join"]),
+    ({"node": "mysql1", "from": "mysql2"}, ["introduce", "send"]),
+    ({}, ["fail"]),
+    ({"node": "*"}, ["fail"]),
+    ({"node": "lvs1"}, ["fail"]),
+    ({"node": "mysql1", "from": "web1"}, ["fail"]),
+    ({"node": "mysql1", "from": "mysql2", "port": "x"}, ["fail"]),
+    ({"node": "mysql1", "backup": {}}, ["fail"]),
+    (None, ["fail"]),
+], ids=str)  # fmt: skip
+def test_a_restore_goes_into_a_database_that_is_named(render, asked, steps) -> None:
+    chunks = render("web1", EXAMPLE | {"restore": asked}, "mysql_ha.orch.restore")
+    said = [chunk["__id__"].removeprefix("mysql_ha-orch-restore-").split("-")[-1] for chunk in chunks]
+    assert said == (["fail_without_changes"] if steps == ["fail"] else steps)
+    assert all(chunk["failhard"] for chunk in chunks)

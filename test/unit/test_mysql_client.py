@@ -55,6 +55,14 @@ def test_statements_go_in_on_standard_input(client) -> None:
     assert "SELECT" not in (place / "words").read_text()
 
 
+def test_another_server_than_the_hosts_own_is_known_by_its_socket(client) -> None:
+    place = client()
+    mysql_client.local("SELECT 1;", timeout=None, socket="/tmp/x/socket")  # noqa: S108 - nothing is there
+    assert "--socket=/tmp/x/socket" in (place / "words").read_text()
+    mysql_client.local("SELECT 1;")
+    assert "--socket=" not in (place / "words").read_text()
+
+
 def test_the_servers_error_number_is_kept_and_the_statement_is_hidden(client) -> None:
     client(error="ERROR 1064 (42000) at line 2: syntax error near 'IDENTIFIED BY 'hunter2'' at line 1\n", status=1)
     with pytest.raises(mysql_client.SqlError, match="ERROR 1064 .* near \\(hidden\\)") as caught:

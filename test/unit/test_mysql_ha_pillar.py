@@ -73,6 +73,9 @@ DATABASE_NAME = "1 to 64 of the characters A-Z a-z 0-9 _ (in quotes if a number)
 USER = "1 to 32 of the characters A-Z a-z 0-9 _, and not root, mysql, mariadb, mariadb.sys"
 REPLICATION = "8 to 32 printable ASCII characters, in quotes"
 VRRP_SECRET = '1 to 8 printable ASCII characters except spaces and # ! { } " $ @ ~ \\, in quotes'
+BACKUP_DIRECTORY = "an absolute path of the characters A-Z a-z 0-9 _ . / -, below a directory, without .."
+BACKUP_SCHEDULE = "a time in systemd's words, such as daily or '*-*-* 03:00'"
+BACKUP_NODES = "a list of databases in mysql_ha:nodes: mysql1, mysql2"
 VERSION_2 = (("vrrp.version", 2), ("vrrp.advert_interval", 1))
 THIRD_DIRECTOR = {"role": "director", "address": "192.168.1.12", "priority": 50}
 
@@ -421,9 +424,8 @@ ONE_CHANGE = [
     (
         "database.setings",
         {},
-        "database:setings: is an unknown key; allowed: flavor, port, seed, settings, replication, tls, accounts, "
-        "databases"
-        " (did you mean settings?)",
+        "database:setings: is an unknown key; allowed: flavor, port, seed, settings, replication, tls, accounts, backup,"
+        " databases (did you mean settings?)",
     ),
     ("database.seed", "mysql9", "database:seed: is 'mysql9'; allowed: empty, mysql1, mysql2"),
     ("database.seed", "lvs1", "database:seed: is 'lvs1'; allowed: empty, mysql1, mysql2"),
@@ -500,6 +502,49 @@ ONE_CHANGE = [
         False,
         "database:replication:wait: is false; allowed: a whole number of seconds from 0 to 600",
     ),
+    # backups
+    ("database.backup", True, "database:backup: is true or false; allowed: a mapping"),
+    (
+        "database.backup.hour",
+        3,
+        "database:backup:hour: is an unknown key; allowed: enabled, method, directory, schedule, keep, prove, nodes",
+    ),
+    ("database.backup.enabled", "yes", "database:backup:enabled: is 'yes'; allowed: true, false"),
+    ("database.backup.prove", None, "database:backup:prove: is empty; allowed: true, false"),
+    ("database.backup.method", "dump", "database:backup:method: is 'dump'; allowed: physical, logical"),
+    ("database.backup.keep", 0, "database:backup:keep: is 0; allowed: a whole number of backups from 1 to 10000"),
+    (
+        "database.backup.keep",
+        "7",
+        "database:backup:keep: is '7', text in quotes and not a number; allowed: a whole number of backups from 1 to"
+        " 10000",
+    ),
+    *(
+        ("database.backup.directory", value, f"database:backup:directory: is {shown}; allowed: {BACKUP_DIRECTORY}")
+        for value, shown in [
+            ("backups", "'backups'"),
+            ("/", "'/'"),
+            ("/backups", "'/backups'"),
+            ("/var/../etc", "'/var/../etc'"),
+            ("/var/a b", "'/var/a b'"),
+            ("/var/%n", "'/var/%n'"),
+            ("/var/x\n", "'/var/x\\n'"),
+            (5, "5"),
+        ]
+    ),
+    *(
+        ("database.backup.schedule", value, f"database:backup:schedule: is {shown}; allowed: {BACKUP_SCHEDULE}")
+        for value, shown in [
+            ("", "''"),
+            (3, "3"),
+            ("daily\nUnit=x", "'daily\\nUnit=x'"),
+            ("%H", "'%H'"),
+        ]
+    ),
+    ("database.backup.nodes", [], f"database:backup:nodes: is an empty list; allowed: {BACKUP_NODES}"),
+    ("database.backup.nodes", "mysql1", f"database:backup:nodes: is text; allowed: {BACKUP_NODES}"),
+    ("database.backup.nodes", ["lvs1"], f"database:backup:nodes:0: is 'lvs1'; allowed: {BACKUP_NODES}"),
+    ("database.backup.nodes", ["mysql1", {}], f"database:backup:nodes:1: is a mapping; allowed: {BACKUP_NODES}"),
     # secrets
     ("secrets.replication", DELETE, f"secrets:replication: is missing; allowed: {REPLICATION}"),
     (
@@ -714,6 +759,8 @@ def test_an_owned_setting_cannot_be_abbreviated() -> None:
         [("database.settings", {"max_connections": 500, "sql-mode": "ANSI", "skip-name-resolve": None})],
         [("database.settings.report_port", 3306), ("database.settings.log_bin_compress", True)],
         [("database.replication.wait", 0), ("database.replication.user", "r")],
+        [("database.backup", {"enabled": True, "nodes": ["mysql1", "mysql2"], "schedule": "Mon..Fri *-*-* 03:00:00"})],
+        [("database.backup", {"method": "logical", "directory": "/srv/backups.d/shop-1", "keep": 1, "prove": False})],
         [("secrets.replication", 'it\'s "8" \\#~')],
         *[[("endpoints.write.scheduler", scheduler)] for scheduler in mysql_ha_pillar.SCHEDULERS],
     ],

@@ -55,12 +55,13 @@ class Flavor:
 
 
 DEFAULT_FLAVOR = "mariadb"
+_MARIADB_BACKUP = ("mariadb-backup", "zstd")
 FLAVORS = {
     flavor.name: flavor
     for flavor in (
-        Flavor(DEFAULT_FLAVOR, SUITE, ("mariadb-server",), "mariadb", "mariadb", verifies_alone=True),
-        Flavor("mysql", NEWER_SUITE, ("mysql-server",), "mysql", "mysql"),
-        Flavor("mariadb-10.11", "bookworm", ("mariadb-server",), "mariadb", "mariadb"),
+        Flavor(DEFAULT_FLAVOR, SUITE, ("mariadb-server", *_MARIADB_BACKUP), "mariadb", "mariadb", verifies_alone=True),
+        Flavor("mysql", NEWER_SUITE, ("mysql-server", "zstd"), "mysql", "mysql"),
+        Flavor("mariadb-10.11", "bookworm", ("mariadb-server", *_MARIADB_BACKUP), "mariadb", "mariadb"),
     )
 }
 
