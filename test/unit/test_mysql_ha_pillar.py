@@ -424,8 +424,8 @@ ONE_CHANGE = [
     (
         "database.setings",
         {},
-        "database:setings: is an unknown key; allowed: flavor, port, seed, settings, replication, tls, accounts, backup,"
-        " databases (did you mean settings?)",
+        "database:setings: is an unknown key; allowed: flavor, port, seed, settings, replication, tls, accounts, "
+        "backup, databases (did you mean settings?)",
     ),
     ("database.seed", "mysql9", "database:seed: is 'mysql9'; allowed: empty, mysql1, mysql2"),
     ("database.seed", "lvs1", "database:seed: is 'lvs1'; allowed: empty, mysql1, mysql2"),
