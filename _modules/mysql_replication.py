@@ -194,12 +194,12 @@ def replicate_from(source):
     dialect = _identify(text)
     change = mysql_dialect.change_statements(dialect, _channel(source), _password(), mysql_dialect.version(text))
     stop = dialect.stop() if _status(dialect) is not None else ""
-    _local(stop + change + dialect.start())
+    _local(stop + change + _own_position(dialect) + dialect.start())
 
 
 def start():
     """
-    Start a replication that somebody stopped.
+    Start a replication that somebody stopped, or that stopped at an error.
 
     CLI Example:
 
@@ -207,7 +207,20 @@ def start():
 
         salt 'mysql*' mysql_replication.start
     """
-    _local(_dialect().start())
+    dialect = _dialect()
+    _local(dialect.stop() + _own_position(dialect) + dialect.start())
+
+
+def _own_position(dialect):
+    """MariaDB: what this server wrote itself it need not get back."""
+    if not dialect.is_mariadb:
+        return ""
+    row = _local(
+        "SELECT @@GLOBAL.gtid_slave_pos AS position, @@GLOBAL.gtid_binlog_pos AS binlog, "
+        "@@GLOBAL.gtid_domain_id AS domain, @@GLOBAL.server_id AS server;"
+    )[0]
+    wanted = mysql_gtid.with_own(row["position"] or "", row["binlog"] or "", row["domain"], row["server"])
+    return f"SET GLOBAL gtid_slave_pos = {mysql_client.quote(wanted)};\n" if wanted != (row["position"] or "") else ""
 
 
 def stop():

@@ -11,6 +11,8 @@ __virtualname__ = "mysql_replication"
 
 # CR_SSL_CONNECTION_ERROR; MariaDB does not say what is wrong.
 BROKEN_TLS = "2026"
+# ER_MASTER_FATAL_ERROR_READING_BINLOG: also what a source says that was made anew while this server read from it.
+LOST_LOGS = "1236"
 # Milliseconds; MySQL takes no more than this.
 FOREVER = 4294967295
 
@@ -197,7 +199,7 @@ def _copy(ret, peer, source, own, why, keep):
     __salt__["mysql_replication.replicate_from"](source)
     ret = _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"]())
     said = mysql_copy.said(made, peer, why)
-    return dict(ret, comment=f"{said} {ret['comment']}")
+    return dict(ret, comment=f"{said} {ret['comment']} Apply to {peer} too: it may have stopped to read from here.")
 
 
 def _change(ret, peer, source, differences, wait):
@@ -224,7 +226,7 @@ def _running(ret, peer, status):
         return _refused(ret, f"The replication from {peer} has stopped: {status['applier_error']}")
     stopped = not status["applying"] or (not status["receiving"] and not status["receiver_state"])
     if stopped and not ret["changes"]:
-        if status["receiver_error"]:
+        if status["receiver_error"] and not status["receiver_error"].startswith(f"{LOST_LOGS}:"):
             return _refused(ret, f"The replication from {peer} has stopped: {status['receiver_error']}")
         ret["changes"]["running"] = {"old": False, "new": True}
         if __opts__["test"]:

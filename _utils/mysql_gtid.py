@@ -106,6 +106,21 @@ def text(gtids: GtidSet, mariadb: bool) -> str:
     return ",".join(parts)
 
 
+def with_own(position: str, binlog: str, domain: str, server: str) -> str:
+    """
+    A MariaDB replica's position with its server's own transactions counted in: it has them, wherever it reads from. Else
+    a source whose binary log begins later than the last of them that came back would be refused (1236).
+
+    position, binlog
+        ``@@gtid_slave_pos`` and ``@@gtid_binlog_pos``: the last GTID of each domain.
+    domain, server
+        This server's ``gtid_domain_id`` and ``server_id``.
+    """
+    own = next((gtid for gtid in _parts(binlog) if gtid.startswith(f"{domain}-{server}-")), None)
+    others = [gtid for gtid in _parts(position) if not gtid.startswith(f"{domain}-")]
+    return ",".join([*others, own]) if own else position
+
+
 class Comparison(NamedTuple):
     """Two servers' sets, as text: what only this one holds, what only the other one holds, and how they relate."""
 

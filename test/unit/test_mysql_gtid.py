@@ -72,3 +72,19 @@ def test_what_is_no_set_of_mysql(text) -> None:
 def test_what_is_no_set_of_mariadb(text) -> None:
     with pytest.raises(ValueError, match="is no GTID of MariaDB"):
         gtid.parse_mariadb(text)
+
+
+@pytest.mark.parametrize(
+    ("position", "binlog", "wanted"),
+    [
+        ("1-1-36,2-2-4", "1-1-392,2-2-4", "2-2-4,1-1-392"),
+        ("2-2-4", "1-1-392", "2-2-4,1-1-392"),
+        ("", "1-1-392", "1-1-392"),
+        # The last one in its domain is another server's: what of it is here is not for this server to say.
+        ("1-1-36,2-2-4", "1-2-392", "1-1-36,2-2-4"),
+        ("2-2-4", "", "2-2-4"),
+        ("11-1-3", "1-1-5", "11-1-3,1-1-5"),
+    ],
+)
+def test_what_a_server_wrote_itself_it_has(position: str, binlog: str, wanted: str) -> None:
+    assert gtid.with_own(position, binlog, "1", "1") == wanted

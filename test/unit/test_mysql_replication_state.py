@@ -276,6 +276,17 @@ def test_a_receiver_that_cannot_go_on_is_an_error(apply, world, test_mode, error
     assert error in ret["comment"]
 
 
+def test_a_receiver_whose_source_was_made_anew_is_started_again_once(apply, world) -> None:
+    world.status.update(receiving=False, receiver_state="", receiver_error="1236: purged")
+    done = apply()
+    assert (done["result"], world.done) == (True, ["start"])
+    assert done["changes"] == {"running": {"old": False, "new": True}}
+    world.settled = world.status
+    failed = apply()
+    assert (failed["result"], world.done) == (False, ["start", "start"])
+    assert "1236: purged" in failed["comment"]
+
+
 def test_a_server_that_is_not_installed_yet(apply, world, load_module) -> None:
     def fail():
         raise CommandExecutionError("MariaDB on mysql1: the client program 'mariadb' is not installed")
