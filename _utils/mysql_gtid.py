@@ -108,8 +108,8 @@ def text(gtids: GtidSet, mariadb: bool) -> str:
 
 def with_own(position: str, binlog: str, domain: str, server: str) -> str:
     """
-    A MariaDB replica's position with its server's own transactions counted in: it has them, wherever it reads from. Else
-    a source whose binary log begins later than the last of them that came back would be refused (1236).
+    A MariaDB replica's position with its server's own transactions counted in: it has them, wherever it reads from.
+    Else a source whose binary log begins later than the last of them that came back would refuse it (1236).
 
     position, binlog
         ``@@gtid_slave_pos`` and ``@@gtid_binlog_pos``: the last GTID of each domain.
