@@ -194,12 +194,16 @@ def replicate_from(source):
     dialect = _identify(text)
     change = mysql_dialect.change_statements(dialect, _channel(source), _password(), mysql_dialect.version(text))
     stop = dialect.stop() if _status(dialect) is not None else ""
-    _local(stop + change + _own_position(dialect) + dialect.start())
+    _local(stop + change + _own_position(dialect, source) + dialect.start())
 
 
-def start():
+def start(source=None):
     """
     Start a replication that somebody stopped, or that stopped at an error.
+
+    source
+        As for :py:func:`peer`, where this server reads from: MariaDB then goes on also from a source that was made anew
+        meanwhile.
 
     CLI Example:
 
@@ -208,19 +212,21 @@ def start():
         salt 'mysql*' mysql_replication.start
     """
     dialect = _dialect()
-    _local(dialect.stop() + _own_position(dialect) + dialect.start())
+    if source is None:
+        _local(dialect.start())
+    else:
+        _local(dialect.stop() + _own_position(dialect, source) + dialect.start())
 
 
-def _own_position(dialect):
+def _own_position(dialect, source):
     """MariaDB: what this server wrote itself it need not get back."""
-    if not dialect.is_mariadb:
+    there = peer(source) if dialect.is_mariadb else None
+    if there is None:
         return ""
-    row = _local(
-        "SELECT @@GLOBAL.gtid_slave_pos AS position, @@GLOBAL.gtid_binlog_pos AS binlog, "
-        "@@GLOBAL.gtid_domain_id AS domain, @@GLOBAL.server_id AS server;"
-    )[0]
-    wanted = mysql_gtid.with_own(row["position"] or "", row["binlog"] or "", row["domain"], row["server"])
-    return f"SET GLOBAL gtid_slave_pos = {mysql_client.quote(wanted)};\n" if wanted != (row["position"] or "") else ""
+    row = _local("SELECT @@GLOBAL.gtid_slave_pos AS position, @@GLOBAL.gtid_domain_id AS domain;")[0]
+    position = row["position"] or ""
+    wanted = mysql_gtid.with_own(position, there["gtids"], row["domain"], str(server()["server_id"]))
+    return f"SET GLOBAL gtid_slave_pos = {mysql_client.quote(wanted)};\n" if wanted != position else ""
 
 
 def stop():

@@ -129,7 +129,7 @@ def _replicating(ret, peer, source, wanted_id, wait, seed, own):
         )
     if differences:
         return _change(ret, peer, source, differences, wait)
-    return _running(ret, peer, status)
+    return _running(ret, peer, status, source)
 
 
 def _address(source):
@@ -217,7 +217,7 @@ def _change(ret, peer, source, differences, wait):
     return _running(changed, peer, __salt__["mysql_replication.settled"]())
 
 
-def _running(ret, peer, status):
+def _running(ret, peer, status, source=None):
     """Judge a replication that is configured as specified, and start one that was stopped."""
     if status["receiver_error"].startswith(f"{BROKEN_TLS}:"):
         # A peer that is just stopping breaks an encryption off; a certificate that is refused stays refused.
@@ -231,7 +231,7 @@ def _running(ret, peer, status):
         ret["changes"]["running"] = {"old": False, "new": True}
         if __opts__["test"]:
             return dict(ret, result=None, comment=f"The replication from {peer} would be started.")
-        __salt__["mysql_replication.start"]()
+        __salt__["mysql_replication.start"](source)
         return _running(ret, peer, __salt__["mysql_replication.settled"]())
     if status["receiving"] and status["applying"]:
         done = "is set up and runs" if ret["changes"] else "runs"

@@ -106,17 +106,18 @@ def text(gtids: GtidSet, mariadb: bool) -> str:
     return ",".join(parts)
 
 
-def with_own(position: str, binlog: str, domain: str, server: str) -> str:
+def with_own(position: str, theirs: str, domain: str, server: str) -> str:
     """
-    A MariaDB replica's position with its server's own transactions counted in: it has them, wherever it reads from.
-    Else a source whose binary log begins later than the last of them that came back would refuse it (1236).
+    A MariaDB replica's position, with its server's own transactions counted in as far as the source has them: this
+    server wrote them. Else a source whose binary log begins later than the last one that came back refuses it (1236),
+    as it does when asked to go on from one that it does not have yet.
 
-    position, binlog
-        ``@@gtid_slave_pos`` and ``@@gtid_binlog_pos``: the last GTID of each domain.
+    position, theirs
+        ``@@gtid_slave_pos``, and the source's ``@@gtid_binlog_state``.
     domain, server
         This server's ``gtid_domain_id`` and ``server_id``.
     """
-    own = next((gtid for gtid in _parts(binlog) if gtid.startswith(f"{domain}-{server}-")), None)
+    own = next((gtid for gtid in _parts(theirs) if gtid.startswith(f"{domain}-{server}-")), None)
     others = [gtid for gtid in _parts(position) if not gtid.startswith(f"{domain}-")]
     return ",".join([*others, own]) if own else position
 

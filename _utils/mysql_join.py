@@ -88,8 +88,20 @@ def _conflict(here: Server, there: Server, me: str, peer: str) -> str:
             f"both servers hold transactions that the other lacks (only on {me}: {compared.only_here}; only on "
             f"{peer}: {compared.only_there})"
         )
+    own = (here["server_uuid"], here["server_id"])
+    skipped = {origin: spans for origin, spans in mysql_gtid.subtract(theirs, mine).items() if _wrote(origin, own)}
+    if skipped:
+        # A server skips what carries its own server_id, and would never notice.
+        missing = mysql_gtid.text(skipped, dialect.is_mariadb)
+        return f"{me} has lost transactions that it once wrote itself, and that only {peer} has ({missing})"
     lost = mysql_gtid.subtract(dialect.parse(there["purged"]), mine)
     if lost:
         missing = mysql_gtid.text(lost, dialect.is_mariadb)
         return f"{peer} no longer has the binary logs that this server needs ({missing})"
     return ""
+
+
+def _wrote(origin: mysql_gtid.Origin, own: tuple[str, int]) -> bool:
+    """Whether a server wrote the transactions of an origin; MySQL's begin with a uuid, MariaDB's end with a server_id."""
+    uuid, server_id = own
+    return origin[0] == uuid if uuid else origin[1] == str(server_id)

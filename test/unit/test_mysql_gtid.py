@@ -75,7 +75,7 @@ def test_what_is_no_set_of_mariadb(text) -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "binlog", "wanted"),
+    ("position", "theirs", "wanted"),
     [
         ("1-1-36,2-2-4", "1-1-392,2-2-4", "2-2-4,1-1-392"),
         ("2-2-4", "1-1-392", "2-2-4,1-1-392"),
@@ -83,8 +83,9 @@ def test_what_is_no_set_of_mariadb(text) -> None:
         # The last one in its domain is another server's: what of it is here is not for this server to say.
         ("1-1-36,2-2-4", "1-2-392", "1-1-36,2-2-4"),
         ("2-2-4", "", "2-2-4"),
+        ("2-2-4", "2-2-9", "2-2-4"),
         ("11-1-3", "1-1-5", "11-1-3,1-1-5"),
     ],
 )
-def test_what_a_server_wrote_itself_it_has(position: str, binlog: str, wanted: str) -> None:
-    assert gtid.with_own(position, binlog, "1", "1") == wanted
+def test_what_a_server_wrote_itself_it_has(position: str, theirs: str, wanted: str) -> None:
+    assert gtid.with_own(position, theirs, "1", "1") == wanted

@@ -35,9 +35,10 @@ SITUATIONS = {
     "only this server has data, older than its binary log": (server(1, "", 3), server(2), REPLICATE),
     "equal": (server(1, "1-1-9,2-2-4", 3), server(2, "1-1-9,2-2-4", 3), REPLICATE),
     "ahead": (server(1, "1-1-9,2-2-4", 3), server(2, "1-1-5,2-2-4", 3), REPLICATE),
-    "behind": (server(1, "1-1-5", 3), server(2, "1-1-9,2-2-4", 3), REPLICATE),
-    "behind, the peer has purged what this one has": (server(1, "1-1-5", 3), server(2, "1-1-9", 3, "1-1-5"), REPLICATE),
-    "behind, the peer has purged what is needed": (server(1, "1-1-5", 3), server(2, "1-1-9", 3, "1-1-6"), REFUSE),
+    "behind": (server(1, "1-1-5", 3), server(2, "1-1-5,2-2-4", 3), REPLICATE),
+    "behind, the peer has purged what this one has": (server(1, "2-2-5", 3), server(2, "2-2-9", 3, "2-2-5"), REPLICATE),
+    "behind, the peer has purged what is needed": (server(1, "2-2-5", 3), server(2, "2-2-9", 3, "2-2-6"), REFUSE),
+    "behind in what it wrote itself": (server(1, "1-1-5", 3), server(2, "1-1-9", 3), REFUSE),
     "diverged": (server(1, "1-1-9", 3), server(2, "2-2-9", 3), REFUSE),
     "both older than their binary logs": (server(1, "", 3), server(2, "", 3), REFUSE),
     "this one older than its binary log": (server(1, "", 3), server(2, "2-2-9", 3), REFUSE),
@@ -45,7 +46,9 @@ SITUATIONS = {
     "no tables, but a history that the peer lacks": (server(1, "1-1-9"), server(2, "2-2-9", 3), REFUSE),
     "mysql: equal": (mysql(1, f"{A}:1-9"), mysql(2, f"{A}:1-9"), REPLICATE),
     "mysql: diverged": (mysql(1, f"{A}:1-9"), mysql(2, f"{A}:1-8,{B}:1"), REFUSE),
-    "mysql: purged": (mysql(1, f"{A}:1-5"), mysql(2, f"{A}:1-9", f"{A}:1-6"), REFUSE),
+    "mysql: behind": (mysql(1, f"{B}:1-5"), mysql(2, f"{B}:1-9"), REPLICATE),
+    "mysql: purged": (mysql(1, f"{B}:1-5"), mysql(2, f"{B}:1-9", f"{B}:1-6"), REFUSE),
+    "mysql: behind in what it wrote itself": (mysql(1, f"{A}:1-5"), mysql(2, f"{A}:1-9"), REFUSE),
 }
 
 
@@ -68,8 +71,10 @@ def test_every_situation(situation: str) -> None:
 def test_what_is_only_on_one_is_named() -> None:
     why = decide(server(1, "1-1-9", 3), server(2, "1-1-7,2-2-9", 3)).why
     assert "(only on mysql1: 1-1-(8-9); only on mysql2: 2-2-(1-9))" in why
-    lost = decide(server(1, "1-1-5", 3), server(2, "1-1-9", 3, "1-1-8")).why
-    assert "mysql2 no longer has the binary logs that this server needs (1-1-(6-8))" in lost
+    lost = decide(server(1, "2-2-5", 3), server(2, "2-2-9", 3, "2-2-8")).why
+    assert "mysql2 no longer has the binary logs that this server needs (2-2-(6-8))" in lost
+    own = decide(server(1, "1-1-5", 3), server(2, "1-1-9", 3)).why
+    assert "mysql1 has lost transactions that it once wrote itself, and that only mysql2 has (1-1-(6-9))" in own
 
 
 @pytest.mark.parametrize("seed", ["", "mysql1", "mysql2"])
