@@ -199,6 +199,7 @@ def restore(name, service, config, source=None, alone=False, directory=DIRECTORY
     interrupted = mysql_backup_jobs.restoring(where)
     if interrupted and _answers():
         used, before = interrupted
+        _try(mysql_backup_jobs.set_position, where)
     else:
         used, before = _restore(str(name), _directory(directory), where, service, peer)
     if source:

@@ -21,6 +21,7 @@ from mysql_client import SqlError
 
 #: Beside the server's option file, read after it: while it is there the server is nobody's but ours.
 CLOSED = "zzz-mysql_ha-restoring.cnf"
+_POSITIONED = "# It has its position.\n"
 _LONGEST_ID = 4294967295
 # What the packages' own scripts leave in a data directory.
 _PACKAGES = ("debian-*.flag", "mariadb_upgrade_info")
@@ -296,7 +297,7 @@ def restore(
     new.rename(where.data)
     try:
         service.start()
-        _set_position(record)
+        set_position(where)
     except (BackupError, SqlError) as error:
         service.stop()
         where.closed.unlink(missing_ok=True)
@@ -333,14 +334,23 @@ def restoring(where: Target) -> tuple[str, str] | None:
     return said.get("backup", "").strip(), said.get("before", "").strip()
 
 
-def _set_position(record: Mapping[str, Any]) -> None:
-    """MariaDB keeps where it is beside the data: in the binary log, of which a restored server has none."""
+def set_position(where: Target) -> None:
+    """Tell the restored server where its data are, once: before it replicates. Raises BackupError, SqlError.
+
+    MariaDB keeps that beside the data: in the binary log, of which a restored server has none.
+    """
+    text = where.closed.read_text()
+    backup = restoring(where)
+    if _POSITIONED in text or backup is None:
+        return
+    record = store.read(Path(backup[0]))
     if record["flavor"] == "mariadb":
         mysql_client.local(
             "RESET MASTER;\n"
             f"SET GLOBAL gtid_binlog_state = {mysql_client.quote(record['binlog_state'])};\n"
             f"SET GLOBAL gtid_slave_pos = {mysql_client.quote(record['gtids'])};\n"
         )
+    where.closed.write_text(text + _POSITIONED)
 
 
 def open_up(where: Target, service: Service) -> None:

@@ -18,6 +18,7 @@ import mysql_backup_jobs
 import mysql_backup_transfer
 import mysql_backup_units
 import mysql_backups
+import mysql_client
 import mysql_private
 from mysql_backups import BackupError
 from mysql_client import SqlError
@@ -276,6 +277,21 @@ def test_an_interrupted_restore_is_known_by_its_option_file(tmp_path) -> None:
     assert where.closed.name > where.config.name, "the server reads it after the formula's own"
     mysql_backup_jobs._close(where, tmp_path / NAMES[0], None, 1, 2)
     assert mysql_backup_jobs.restoring(where) == (str(tmp_path / NAMES[0]), "")
+
+
+def test_a_restored_server_gets_its_position_once_even_after_an_interruption(tmp_path, monkeypatch) -> None:
+    """A second time would throw away what it has replicated since."""
+    said = []
+    monkeypatch.setattr(mysql_client, "local", said.append)
+    where = mysql_backup_jobs.Target(tmp_path / "mysql", tmp_path / "90-mysql_ha.cnf")
+    place = put(tmp_path, NAMES[0], flavor="mariadb", gtids="1-1-9", binlog_state="1-2-3,1-1-9")
+    mysql_backup_jobs._close(where, place, None, 1, 2)
+    mysql_backup_jobs.set_position(where)
+    mysql_backup_jobs.set_position(where)
+    [statements] = said
+    assert statements.splitlines() == ["RESET MASTER;", "SET GLOBAL gtid_binlog_state = '1-2-3,1-1-9';",
+                                       "SET GLOBAL gtid_slave_pos = '1-1-9';"]  # fmt: skip
+    assert mysql_backup_jobs.restoring(where) == (str(place), "")
 
 
 @pytest.mark.parametrize(("profiles", "confined"), [
