@@ -102,6 +102,6 @@ def _conflict(here: Server, there: Server, me: str, peer: str) -> str:
 
 
 def _wrote(origin: mysql_gtid.Origin, own: tuple[str, int]) -> bool:
-    """Whether a server wrote the transactions of an origin; MySQL's begin with a uuid, MariaDB's end with a server_id."""
+    """Whether a server wrote what is of this origin: (uuid, tag) in MySQL, (domain, server_id) in MariaDB."""
     uuid, server_id = own
     return origin[0] == uuid if uuid else origin[1] == str(server_id)
