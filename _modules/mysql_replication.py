@@ -226,7 +226,7 @@ def _own_position(dialect, source):
     row = _local("SELECT @@GLOBAL.gtid_slave_pos AS position, @@GLOBAL.gtid_domain_id AS domain;")[0]
     position = row["position"] or ""
     wanted = mysql_gtid.with_own(position, there["gtids"], row["domain"], str(server()["server_id"]))
-    return f"SET GLOBAL gtid_slave_pos = {mysql_client.quote(wanted)};\n" if wanted != position else ""
+    return mysql_dialect.position_statements(wanted) if wanted != position else ""
 
 
 def stop():

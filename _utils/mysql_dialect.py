@@ -179,6 +179,16 @@ def first_log_sql(name: str) -> str:
     return f"SELECT BINLOG_GTID_POS({quote(name)}, 4) AS purged;"
 
 
+def position_statements(position: str) -> str:
+    """Tell a MariaDB replica, whose threads have to be stopped, how far it has come."""
+    # In strict mode a position that the server's own binary log is ahead of is an error (1947), otherwise a warning.
+    # Strict mode only judges what is replicated, and nothing is at that moment.
+    return (
+        f"SET GLOBAL gtid_strict_mode = OFF;\nSET GLOBAL gtid_slave_pos = {quote(position)};\n"
+        "SET GLOBAL gtid_strict_mode = ON;\n"
+    )
+
+
 class Channel(NamedTuple):
     """Where a replica shall read from, and how."""
 
