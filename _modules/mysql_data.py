@@ -5,6 +5,7 @@ The data directory of this minion's MySQL or MariaDB server: made anew, kept asi
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -39,6 +40,7 @@ skip_{replica}_start = ON
 ASIDE = ".before-"
 EVENT = "mysql_ha/data/copy"
 HAND_OVER_SECONDS = 10
+IDLE_SECONDS = 5
 RESTART_SECONDS = 600
 COPY_SECONDS = 7 * 86400
 
@@ -418,8 +420,8 @@ def _dump(record, source, there, _service):
         header = b""
         if schemas:
             dump = [program, *words, *mysql_copy.dump_options(schemas)]
-            header = _piped(dump, load, record)
-        _piped([program, *words, "--system=users", "--insert-ignore"], load, record)
+            header = _piped(dump, load, record, source)
+        _piped([program, *words, "--system=users", "--insert-ignore"], load, record, source)
     at = _dumped_position(source, header) if schemas else mysql_copy.last_position(there["gtids"])
     mysql_client.local(mysql_copy.settle_statements(mysql_copy.binlog_state(there["gtids"], at), at))
 
@@ -431,24 +433,33 @@ def _dumped_position(source, header):
     return mysql_client.remote(_peer(source), _password(), sql)[0]["position"] or ""
 
 
-def _piped(read, write, record):
-    """Run one program into another; the first bytes that passed. Raises when either fails."""
+def _piped(read, write, record, source):
+    """Run one program into another; the first bytes that passed. Raises when either fails, or the source is gone."""
     pipe = subprocess.PIPE
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as loaded:
         options = {"env": mysql_client.ENVIRONMENT, "cwd": "/"}
-        sender = subprocess.Popen(read, stdin=subprocess.DEVNULL, stdout=pipe, stderr=said, **options)
+        sender = subprocess.Popen(read, stdin=subprocess.DEVNULL, stdout=pipe, stderr=said, bufsize=0, **options)
         taker = subprocess.Popen(write, stdin=pipe, stdout=subprocess.DEVNULL, stderr=loaded, **options)
-        before, broken = record["done"], None
+        before, header = record["done"], b""
+
+        def chunk():
+            # A source that lost its power says nothing more, and the dump would wait for hours.
+            if not select.select([sender.stdout], [], [], IDLE_SECONDS)[0]:
+                return None
+            return sender.stdout.read(mysql_copy.CHUNK)
+
         try:
-            header = mysql_copy.pump(sender.stdout, taker.stdin, record.get("limit", 0),
-                                     lambda count: _tell(record, before + count))  # fmt: skip
+            header = mysql_copy.pump(chunk, taker.stdin, record.get("limit", 0),
+                                     lambda count: _tell(record, before + count), _patience(source))  # fmt: skip
             taker.stdin.close()
-        except BrokenPipeError as error:
-            header, broken = b"", error
+        except BrokenPipeError:
+            sender.kill()
+        except BaseException:
+            sender.kill()
+            taker.kill()
+            raise
         finally:
             sender.stdout.close()
-            if broken:
-                sender.kill()
             codes = sender.wait(), taker.wait()
         for name, code, file in ((write[0], codes[1], loaded), (read[0], codes[0], said)):
             if code:
@@ -459,6 +470,22 @@ def _piped(read, write, record):
                 why = "; ".join(lines)[-500:] or f"exit status {code}"
                 raise CommandExecutionError(f"{Path(name).name} failed: {why}")
     return header
+
+
+def _patience(source):
+    """Raises at the third time in a row that the source does not let us in."""
+    failures = []
+
+    def idle():
+        try:
+            mysql_client.remote(_peer(source), _password(), "SELECT 1;")
+            failures.clear()
+        except SqlError as error:
+            failures.append(error)
+            if len(failures) == 3:
+                raise
+
+    return idle
 
 
 def _while_telling(record, work, progress):

@@ -100,18 +100,31 @@ def settle_statements(state: str, at: str) -> str:
     return f"RESET MASTER;\nSET GLOBAL gtid_binlog_state = {quote(state)};\nSET GLOBAL gtid_slave_pos = {quote(at)};\n"
 
 
-def pump(read: BinaryIO, write: BinaryIO, limit: int, told: Callable[[int], None]) -> bytes:
+def pump(
+    read: Callable[[], bytes | None],
+    write: BinaryIO,
+    limit: int,
+    told: Callable[[int], None],
+    idle: Callable[[], None] = lambda: None,
+) -> bytes:
     """
     Pass all bytes on and return the first of them.
 
+    read
+        Returns some bytes, none at the end, and None after a while without any.
     limit
         The most MiB a second; 0 for as fast as it goes.
     told
         Is called with the number of bytes so far, once a second at most.
+    idle
+        Is called after each while without any, and raises when there is nothing more to hope for.
     """
     header, count = b"", 0
     began = said = time.monotonic()
-    while chunk := read.read(CHUNK):
+    while (chunk := read()) != b"":
+        if chunk is None:
+            idle()
+            continue
         write.write(chunk)
         if len(header) < HEADER:
             header += chunk[: HEADER - len(header)]

@@ -57,10 +57,15 @@ def test_the_last_position_is_one_a_domain() -> None:
     assert mysql_copy.last_position("") == ""
 
 
+def reader(data: bytes, size: int = mysql_copy.CHUNK):
+    source = io.BytesIO(data)
+    return lambda: source.read(size)
+
+
 def test_all_bytes_pass_and_the_first_of_them_are_kept() -> None:
     data = bytes(range(256)) * 8192
     sink, told = io.BytesIO(), []
-    header = mysql_copy.pump(io.BytesIO(data), sink, 0, told.append)
+    header = mysql_copy.pump(reader(data, 4096), sink, 0, told.append)
     assert sink.getvalue() == data
     assert header == data[: mysql_copy.HEADER]
     assert told[-1] == len(data)
@@ -68,8 +73,21 @@ def test_all_bytes_pass_and_the_first_of_them_are_kept() -> None:
 
 def test_a_limit_is_kept() -> None:
     began = time.monotonic()
-    mysql_copy.pump(io.BytesIO(bytes(3 << 20)), io.BytesIO(), 6, lambda _: None)
+    mysql_copy.pump(reader(bytes(3 << 20)), io.BytesIO(), 6, lambda _: None)
     assert time.monotonic() - began >= 0.45
+
+
+def test_a_pause_is_no_end_until_somebody_says_so() -> None:
+    parts = iter([b"a", None, None, b"b", b""])
+    sink, pauses = io.BytesIO(), []
+    mysql_copy.pump(lambda: next(parts), sink, 0, lambda _: None, lambda: pauses.append(1))
+    assert (sink.getvalue(), len(pauses)) == (b"ab", 2)
+
+    def give_up() -> None:
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        mysql_copy.pump(lambda: None, sink, 0, lambda _: None, give_up)
 
 
 def test_a_copy_gets_more_room_than_its_pages() -> None:
