@@ -107,7 +107,13 @@ def rebuilt(name, source, server, limit=0):
             - source: {host: 192.168.1.5, port: 3306, user: repl}
             - server: {service: mariadb, flavor: mariadb, config: /etc/mysql/mariadb.conf.d/90-mysql_ha.cnf}
     """
-    ret = {"name": name, "result": True, "comment": ""}
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    if not source.get("host"):
+        return dict(
+            ret,
+            result=False,
+            comment=f"{name!r} is no database of mysql_ha:nodes; say pillar='{{rebuild: {{from: ...}}}}'",
+        )
     ret["changes"] = {"data": {"old": "kept aside", "new": f"a copy of {name}"}}
     if __opts__["test"]:
         return dict(ret, result=None, comment=f"This server would become a copy of {name}.")

@@ -3,16 +3,18 @@
 {%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
 {%- set asked = salt['pillar.get']('rebuild', {}) %}
 {%- set asked = asked if asked is mapping else {} %}
-{%- set origin = settings.nodes.get(asked.get('from'), {}) %}
+{%- set from = asked.get('from') if asked.get('from') is string else '' %}
+{%- set origin = settings.nodes.get(from, {}) %}
+{%- set origin = origin if origin is mapping else {} %}
 
 include:
   - mysql_ha.sync
 
 mysql_ha-database-rebuild-mysql_data-rebuilt:
   mysql_data.rebuilt:
-    - name: {{ yaml(asked.get('from')) }}
+    - name: {{ yaml(from) }}
     - source:
-        host: {{ yaml(origin.address) }}
+        host: {{ yaml(origin.get('address')) }}
         port: {{ yaml(settings.database.port) }}
         user: {{ yaml(settings.database.replication.user) }}
         tls: {{ yaml(settings.database.replication.tls) }}

@@ -88,6 +88,9 @@ def test_a_rebuild_says_what_was_kept(states, world) -> None:
         "A copy of mysql1 was made, 5 MiB in 7 s. What was here before is kept in /var/lib/mysql.before-1 "
         "(mysql_data.discard deletes it)."
     )
+    nowhere = states().rebuilt("web1", {"host": None}, arguments[2])
+    assert (nowhere["result"], nowhere["changes"]) == (False, {})
+    assert "'web1' is no database of mysql_ha:nodes" in nowhere["comment"]
     world.fails = True
     failed = states().rebuilt(*arguments)
     assert (failed["result"], failed["changes"], failed["comment"]) == (False, {}, "No space left")
