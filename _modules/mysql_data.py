@@ -473,17 +473,21 @@ def _piped(read, write, record, source):
 
 
 def _patience(source):
-    """Raises at the third time in a row that the source does not let us in."""
+    """Raises when the source no longer knows of the dump, or does not let us in for the third time in a row."""
     failures = []
 
     def idle():
         try:
-            mysql_client.remote(_peer(source), _password(), "SELECT 1;")
+            there = int(mysql_client.remote(_peer(source), _password(), mysql_copy.CONNECTIONS)[0]["there"])
             failures.clear()
         except SqlError as error:
             failures.append(error)
             if len(failures) == 3:
                 raise
+            return
+        if not there:
+            # It was started anew. The dead connection would be noticed here only after hours.
+            raise SqlError("the connection is lost")
 
     return idle
 

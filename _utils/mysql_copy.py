@@ -29,6 +29,11 @@ CLONE_PROGRESS = (
 CLONE_RESULT = (
     "SELECT STATE AS state, ERROR_NO AS number, ERROR_MESSAGE AS message FROM performance_schema.clone_status;"
 )
+#: Asked at the source by the account that a dump reads with: how many of its connections from this host there are.
+CONNECTIONS = (
+    "SELECT COUNT(*) AS there FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() "
+    "AND CONCAT(USER, '@', SUBSTRING_INDEX(HOST, ':', 1)) = USER() AND COMMAND NOT LIKE 'Binlog Dump%';"
+)
 USERS_SCHEMAS = (
     "SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA "
     "WHERE SCHEMA_NAME NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1;"
