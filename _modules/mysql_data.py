@@ -51,9 +51,9 @@ def __virtual__():
 
 def status():
     """
-    The copy that is being made here, or that was interrupted: ``source``, ``phase`` (keeping, copying, settling),
-    ``done`` and ``of`` (bytes; ``of`` is an estimate), ``started`` (seconds since the epoch), ``kept`` (where that is
-    what was here before), ``limit`` and ``running``; None when there is none.
+    The copy that is being made here, or that was interrupted: ``source``, ``phase`` (keeping, copying, settling,
+    opening), ``done`` and ``of`` (bytes; ``of`` is an estimate), ``started`` (seconds since the epoch), ``kept`` (where
+    that is what was here before), ``limit`` and ``running``; None when there is none.
 
     CLI Example:
 
@@ -334,10 +334,32 @@ def _check(source, there, flavor, folder):
 
 def _copy(record, source, there, service, flavor, config, place, afresh):
     dialect = mysql_dialect.DIALECTS[flavor]
-    _close(config, dialect)
+    if record["phase"] != "opening":
+        _make_room(record, service, flavor, config, place, afresh)
+        __salt__["mysql_server.start"](service, RESTART_SECONDS)
+        run = _clone if flavor == "mysql" else _dump
+        run(record, source, there, service)
+        _save(record, phase="settling")
+        # The copied server's own replication came with its data.
+        mysql_client.local(dialect.stop() + f"RESET {dialect.replica.upper()} ALL;\n")
+        _prove(there, dialect)
+        # From here on applications may write: whatever interrupts this, the copy is not made again.
+        _save(record, phase="opening")
+    if _closed(config).exists() or not __salt__["mysql_server.answers"]():
+        __salt__["service.stop"](service)
+        _closed(config).unlink(missing_ok=True)
+        __salt__["mysql_server.start"](service, RESTART_SECONDS)
+    RECORD.unlink()
+
+
+def _make_room(record, service, flavor, config, place, afresh):
+    """Close the server, keep aside what it has, and give it an empty data directory."""
+    if record["phase"] == "keeping":
+        # Recorded before it is closed, or an interruption here would leave a closed server, and nobody knew why.
+        _save(record, kept=record["kept"] or _aside(place, ASIDE))
+    _closed(config).write_text(CLOSED.format(replica=mysql_dialect.DIALECTS[flavor].replica.lower()), encoding="utf-8")
     __salt__["service.stop"](service)
     if record["phase"] == "keeping":
-        _save(record, kept=record["kept"] or _aside(place, ASIDE))
         if not is_missing(place) and not Path(record["kept"]).exists():
             Path(place).rename(record["kept"])
     elif afresh and not is_missing(place):
@@ -348,17 +370,6 @@ def _copy(record, source, there, service, flavor, config, place, afresh):
     _save(record, phase="copying", done=0)
     if is_missing(place):
         initialise(flavor, place)
-    __salt__["mysql_server.start"](service, RESTART_SECONDS)
-    run = _clone if flavor == "mysql" else _dump
-    run(record, source, there, service)
-    _save(record, phase="settling")
-    # The copied server's own replication came with its data.
-    mysql_client.local(dialect.stop() + f"RESET {dialect.replica.upper()} ALL;\n")
-    _prove(there, dialect)
-    __salt__["service.stop"](service)
-    _open(config)
-    __salt__["mysql_server.start"](service, RESTART_SECONDS)
-    RECORD.unlink()
 
 
 def _prove(there, dialect):
@@ -536,13 +547,8 @@ def _save(record, **changes):
     part.replace(RECORD)
 
 
-def _close(config, dialect):
-    place = Path(config).parent / CLOSED_NAME
-    place.write_text(CLOSED.format(replica=dialect.replica.lower()), encoding="utf-8")
-
-
-def _open(config):
-    (Path(config).parent / CLOSED_NAME).unlink(missing_ok=True)
+def _closed(config):
+    return Path(config).parent / CLOSED_NAME
 
 
 def _aside(folder, word):

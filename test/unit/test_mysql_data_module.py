@@ -1,0 +1,143 @@
+"""A copy that is interrupted anywhere: what was there is kept, what came after it stays. The servers are in the lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SOURCE = {"host": "192.168.1.5", "port": 3306, "user": "repl"}
+THERE = {"flavor": "mariadb", "tables": 3, "gtids": "1-1-5", "other_engines": 0, "data_bytes": 1000}
+
+
+class Interruption(Exception):  # noqa: N818 - not an error of the code under test
+    """The power fails."""
+
+
+class Host:
+    """A server of which only the data directory is real, and power that fails at the step that is asked for."""
+
+    def __init__(self, folder: Path, closed: Path) -> None:
+        self.folder, self.closed = folder, closed
+        self.steps, self.fails_at = 0, None
+        self.runs = True
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.fails_at == self.steps:
+            self.runs = False
+            raise Interruption
+
+    def stop(self, _service) -> None:
+        self.step()
+        self.runs = False
+        self.step()
+
+    def start(self, _service, _wait) -> None:
+        self.step()
+        assert self.folder.is_dir()
+        self.runs = True
+        if not self.closed.exists():
+            # An application writes as soon as it can.
+            (self.folder / "written").touch()
+        self.step()
+
+    def initialise(self, _flavor, folder) -> None:
+        self.step()
+        Path(folder).mkdir(exist_ok=True)
+        self.step()
+        (Path(folder) / "system").touch()
+        self.step()
+
+    def copy(self, record, *_) -> None:
+        assert self.closed.exists(), "nobody else may reach half of a copy"
+        self.step()
+        (self.folder / "copied").touch()
+        record["done"] = 1000
+        self.step()
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path / "mysql", tmp_path / "conf.d" / "zzz-mysql_ha-copying.cnf")
+
+
+@pytest.fixture
+def module(load_module, tmp_path, host, monkeypatch):
+    functions = {
+        "mysql_replication.peer": lambda _: THERE,
+        "mysql_replication.set_read_only": lambda _: None,
+        "mysql_replication.errant": lambda _, wait: "",
+        "mysql_server.answers": lambda: host.runs,
+        "mysql_server.start": host.start,
+        "service.stop": host.stop,
+    }
+    (tmp_path / "conf.d").mkdir()
+    loaded = load_module("modules", "mysql_data", __salt__=functions)
+    for name, value in {
+        "RECORD": tmp_path / "state" / "copy.json",
+        "LOCK": tmp_path / "state" / "copy.lock",
+        "folder": lambda _: str(host.folder),
+        "initialise": host.initialise,
+        "_dump": host.copy,
+        "_prove": lambda *_: host.step(),
+        "_check": lambda *_: None,
+    }.items():
+        monkeypatch.setattr(loaded, name, value)
+    monkeypatch.setattr(loaded.mysql_client, "local", lambda *_: host.step() or [])
+    return loaded
+
+
+def copy(module, tmp_path, keep: bool) -> dict:
+    return module.copy_from(SOURCE, "mariadb", "mariadb", str(tmp_path / "conf.d" / "90-mysql_ha.cnf"), keep=keep)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("at", range(1, 24))
+def test_a_copy_that_is_interrupted_anywhere(module, host, tmp_path, keep, at) -> None:
+    host.folder.mkdir()
+    (host.folder / ("original" if keep else "system")).touch()
+    host.fails_at = at
+    try:
+        copy(module, tmp_path, keep)
+        interrupted = False
+    except Interruption:
+        interrupted = True
+        was_written = (host.folder / "written").exists()
+        if was_written:
+            assert not host.closed.exists()
+        if keep and not module.status():
+            assert (host.folder / "original").exists()
+            assert not host.closed.exists(), "closed, and nobody knows why"
+        host.fails_at = None
+        copy(module, tmp_path, keep and module.status() is None)
+    if at > 20:
+        assert not interrupted, "all steps were tried"
+    assert (host.folder / "copied").exists()
+    assert (host.folder / "written").exists()
+    assert not host.closed.exists()
+    assert module.status() is None
+    kept = list(tmp_path.glob("mysql.before-*"))
+    assert [(path / "original").exists() for path in kept] == ([True] if keep else [])
+    assert not list(tmp_path.glob("mysql.part-*"))
+
+
+def test_what_was_written_after_the_opening_is_never_copied_over(module, host, tmp_path) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    last = 0
+    for at in range(1, 30):
+        host.steps, host.fails_at = 0, at
+        try:
+            copy(module, tmp_path, True)
+            break
+        except Interruption:
+            last = at
+            if (host.folder / "written").exists():
+                break
+    assert last
+    (host.folder / "important").touch()
+    host.fails_at = None
+    if module.status():
+        copy(module, tmp_path, False)
+    assert (host.folder / "important").exists()
