@@ -2,14 +2,14 @@
 {%- from 'mysql_ha/map.jinja' import has_backups, server, settings, yaml with context %}
 
 include:
-  - mysql_ha.database.replication
+  - mysql_ha.database.service
 {%- if has_backups %}
 
 mysql_ha-database-backup-pkg-installed:
   pkg.installed:
     - pkgs: {{ yaml(server.backup_packages) }}
     - require:
-      - sls: mysql_ha.database.replication
+      - sls: mysql_ha.database.service
 
 mysql_ha-database-backup-mysql_backup-scheduled:
   mysql_backup.scheduled:
@@ -25,5 +25,5 @@ mysql_ha-database-backup-mysql_backup-scheduled:
 mysql_ha-database-backup-mysql_backup-unscheduled:
   mysql_backup.unscheduled:
     - require:
-      - sls: mysql_ha.database.replication
+      - sls: mysql_ha.database.service
 {%- endif %}
