@@ -569,16 +569,14 @@ def _folder_at_start(flavor):
 
 def _program(words, timeout):
     try:
+        environment = mysql_client.ENVIRONMENT | {"PATH": mysql_client.PATH}
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=timeout, cwd="/", env=mysql_client.ENVIRONMENT | {"PATH": _PATH})  # fmt: skip
+                              timeout=timeout, cwd="/", env=environment)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandExecutionError(f"{words[0]} failed: {error}") from error
     if done.returncode:
         raise CommandExecutionError(f"{words[0]} failed: {(done.stderr or done.stdout).strip()[-800:]}")
     return done.stdout
-
-
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @contextmanager

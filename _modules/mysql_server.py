@@ -22,7 +22,6 @@ from mysql_client import SqlError
 __virtualname__ = "mysql_server"
 
 BINARIES = {"mariadb": "mariadbd", "mysql": "mysqld"}
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ERROR_LOGS = ("/var/log/mysql/error.log",)
 # Beside the configuration, without the ending that the server reads: what it was last started with, and what it
 # could not start with.
@@ -48,7 +47,7 @@ def binary(flavor):
 
         salt 'mysql*' mysql_server.binary mariadb
     """
-    return shutil.which(BINARIES[flavor], path=PATH) or ""
+    return mysql_client.program(BINARIES[flavor])
 
 
 def options(flavor, node, port, settings, tls=None):
@@ -105,7 +104,7 @@ def check(flavor, values):
             errors="replace",
             timeout=CHECK_SECONDS,
             cwd="/",
-            env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
+            env={"PATH": mysql_client.PATH, "LC_ALL": "C.UTF-8"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandExecutionError(f"{program} could not check its configuration: {error}") from error
@@ -399,7 +398,7 @@ def _own_words(service, began, sizes):
             with open(log, errors="replace") as file:
                 file.seek(sizes.get(log, 0))
                 lines += file.read().splitlines()
-    if shutil.which("journalctl", path=PATH):
+    if mysql_client.program("journalctl"):
         words = ["journalctl", "--no-pager", "-q", "-o", "cat", "-u", service, f"--since=@{int(began)}"]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=30)
         lines += done.stdout.splitlines()

@@ -27,6 +27,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from mysql_client import PATH
+
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 PART = ".part"
 RECORD = "backup.json"
@@ -37,7 +39,6 @@ FORMAT = 1
 METHODS = ("physical", "logical")
 #: What is to be free beside the size that was measured: the data grows while it is copied.
 RESERVE = 0.1
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/"}
 
 

@@ -21,6 +21,8 @@ Row = dict[str, "str | None"]
 
 CLIENTS = ("mariadb", "mysql")
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0", r"\\": "\\"}
+#: Where the servers' programs are, whatever the minion's own search path is.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: So that a program reads no option file of somebody's home.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"}
 # One mode for every session, so that quoting means the same whatever the server's own mode is.
@@ -98,7 +100,7 @@ def option_value(value: str) -> str:
 
 def program(name: str) -> str:
     """Where a program is; empty when it is not installed."""
-    return shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") or ""
+    return shutil.which(name, path=PATH) or ""
 
 
 def _client() -> str:

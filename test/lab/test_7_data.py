@@ -245,8 +245,7 @@ def test_data_that_no_binary_log_ever_had_is_adopted(pair: Pair) -> None:
 
 
 def test_what_cannot_be_copied_is_told_before_anything_is_changed(pair: Pair) -> None:
-    engine = "MyISAM"
-    pair.sql("mysql1", f"CREATE TABLE shop.other (id INT) ENGINE = {engine}")
+    pair.sql("mysql1", "CREATE TABLE shop.other (id INT) ENGINE = MyISAM")
     pair.settled()
     try:
         uptime = pair.uptime("mysql2")
@@ -258,6 +257,4 @@ def test_what_cannot_be_copied_is_told_before_anything_is_changed(pair: Pair) ->
         assert pair.status("mysql2") is None
     finally:
         pair.sql("mysql1", "DROP TABLE shop.other")
-    fill = pair.shell("mysql2", "df --output=avail -B1 /var/lib | tail -1")
-    assert int(fill) > 0
     pair.settled()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 SOURCE = {"host": "192.168.1.5", "port": 3306, "user": "repl"}
 THERE = {"flavor": "mariadb", "tables": 3, "gtids": "1-1-5", "other_engines": 0, "data_bytes": 1000}
@@ -19,7 +21,7 @@ class Host:
 
     def __init__(self, folder: Path, closed: Path) -> None:
         self.folder, self.closed = folder, closed
-        self.steps, self.fails_at = 0, None
+        self.steps, self.fails_at, self.fails_once_open = 0, None, False
         self.runs = True
 
     def step(self) -> None:
@@ -40,6 +42,9 @@ class Host:
         if not self.closed.exists():
             # An application writes as soon as it can.
             (self.folder / "written").touch()
+            if self.fails_once_open:
+                self.runs = False
+                raise Interruption
         self.step()
 
     def initialise(self, _flavor, folder) -> None:
@@ -125,19 +130,31 @@ def test_a_copy_that_is_interrupted_anywhere(module, host, tmp_path, keep, at) -
 def test_what_was_written_after_the_opening_is_never_copied_over(module, host, tmp_path) -> None:
     host.folder.mkdir()
     (host.folder / "original").touch()
-    last = 0
-    for at in range(1, 30):
-        host.steps, host.fails_at = 0, at
-        try:
-            copy(module, tmp_path, True)
-            break
-        except Interruption:
-            last = at
-            if (host.folder / "written").exists():
-                break
-    assert last
+    host.fails_once_open = True
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True)
+    # The power failed when applications were let in already, and before the record was gone.
+    assert (host.folder / "written").exists()
+    assert module.status()["phase"] == "opening"
     (host.folder / "important").touch()
-    host.fails_at = None
-    if module.status():
-        copy(module, tmp_path, False)
+    host.fails_once_open = False
+    copy(module, tmp_path, False)
     assert (host.folder / "important").exists()
+    assert module.status() is None
+
+
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ({"flavor": "mysql"}, "192.168.1.5:3306 runs mysql, and this server is mariadb"),
+        ({"tables": 0, "gtids": ""}, "192.168.1.5:3306 holds nothing: a copy of it would replace data by nothing"),
+        ({"other_engines": 2}, "2 tables on 192.168.1.5:3306 are not InnoDB's"),
+        ({"data_bytes": 1 << 60}, "a copy of 192.168.1.5:3306 may need"),
+    ],
+)
+def test_what_cannot_work_is_told_before_anything_is_changed(load_module, tmp_path, there, sentence) -> None:
+    loaded = load_module("modules", "mysql_data")
+    loaded._check(SOURCE, THERE, "mariadb", str(tmp_path / "mysql"))
+    with pytest.raises(CommandExecutionError, match=re.escape(sentence)):
+        loaded._check(SOURCE, THERE | there, "mariadb", str(tmp_path / "mysql"))
+    assert not list(tmp_path.iterdir())
