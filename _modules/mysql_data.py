@@ -52,8 +52,9 @@ def __virtual__():
 def status():
     """
     The copy that is being made here, or that was interrupted: ``source``, ``phase`` (keeping, copying, settling,
-    opening), ``done`` and ``of`` (bytes; ``of`` is an estimate), ``started`` (seconds since the epoch), ``kept`` (where
-    that is what was here before), ``limit`` and ``running``; None when there is none.
+    opening; abandoning), ``done`` and ``of`` (bytes; ``of`` is an estimate), ``started`` (seconds since the epoch),
+    ``kept`` (where what was here before is), ``limit``, this server's ``service``, ``flavor``, ``config`` and
+    ``folder``, and ``running``; None when there is none.
 
     CLI Example:
 
@@ -107,6 +108,12 @@ def discard(path, folder="/var/lib/mysql"):
     known = kept(folder)
     if path not in known:
         raise SaltInvocationError(f"path: is {path!r}; allowed: {', '.join(known) or 'nothing is kept aside'}")
+    record = status()
+    if record is not None and record["kept"] == path:
+        raise CommandExecutionError(
+            f"{path} is what was here before the copy that is not complete (mysql_data.status): complete it or give it "
+            "up (mysql_data.abandon) first"
+        )
     shutil.rmtree(path)
     return known[path]
 
@@ -149,10 +156,12 @@ def folder(flavor):
 
 def is_copyable(flavor):
     """
-    Whether a copy of this server can be made over the network, and one of another server here.
+    Whether a copy of this server can be made over the network, and one of another server here: what that needs is
+    there (MariaDB's mariadb-dump, MySQL's clone plugin), and a server that has tables has a transaction, too, that a
+    copy can go on from.
 
     flavor
-        ``mariadb`` (which needs mariadb-dump) or ``mysql`` (which needs the clone plugin).
+        ``mariadb`` or ``mysql``.
 
     CLI Example:
 
@@ -160,17 +169,13 @@ def is_copyable(flavor):
 
         salt 'mysql*' mysql_data.is_copyable mysql
     """
-    if flavor == "mariadb":
-        return bool(mysql_client.program("mariadb-dump"))
-    try:
-        return bool(mysql_client.local(_CLONE_PLUGIN))
-    except SqlError as error:
-        raise CommandExecutionError(f"the database server on {__grains__['id']}: {error}") from error
+    return _has_copier(flavor) and not _lacks_history()
 
 
 def make_copyable(flavor):
     """
-    Let MySQL load its clone plugin, now and at each start; raises where something has to be installed.
+    Let MySQL load its clone plugin, now and at each start; raises where something has to be installed. A server with
+    tables from before its binary log begins that by a statement that changes nothing.
 
     flavor
         ``mariadb`` or ``mysql``.
@@ -181,16 +186,33 @@ def make_copyable(flavor):
 
         salt 'mysql*' mysql_data.make_copyable mysql
     """
-    if is_copyable(flavor):
-        return
-    if flavor == "mariadb":
-        raise CommandExecutionError("mariadb-dump is not installed; it comes with the client (mariadb-client)")
+    if not _has_copier(flavor):
+        if flavor == "mariadb":
+            raise CommandExecutionError("mariadb-dump is not installed; it comes with the client (mariadb-client)")
+        _local("SET SESSION sql_log_bin = 0;\nINSTALL PLUGIN clone SONAME 'mysql_clone.so';")
+    if _lacks_history():
+        _local(_FIRST_TRANSACTION)
+
+
+def _has_copier(flavor):
+    return bool(mysql_client.program("mariadb-dump") if flavor == "mariadb" else _local(_CLONE_PLUGIN))
+
+
+def _lacks_history():
+    server = __salt__["mysql_replication.server"]()
+    # Without a binary log there is nothing to begin: the server waits for a restart with its new configuration.
+    return server["log_bin"] and mysql_join.lacks_history(server)
+
+
+def _local(sql):
     try:
-        mysql_client.local("SET SESSION sql_log_bin = 0;\nINSTALL PLUGIN clone SONAME 'mysql_clone.so';")
+        return mysql_client.local(sql)
     except SqlError as error:
         raise CommandExecutionError(f"the database server on {__grains__['id']}: {error}") from error
 
 
+# Both servers log it whether there is such a table or not.
+_FIRST_TRANSACTION = "DROP TABLE IF EXISTS mysql.mysql_ha_begins_its_binary_log;"
 _CLONE_PLUGIN = "SELECT PLUGIN_NAME AS name FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone';"
 
 
@@ -278,10 +300,16 @@ def copy_from(source, service, flavor, config, keep=True, limit=0):
         if there is None:
             raise CommandExecutionError(f"{_address(source)} does not let {source['user']} in: no copy can be made")
         before = status()
+        if before is not None and before["phase"] == "abandoning":
+            _abandon(before)
+            raise CommandExecutionError(
+                f"a copy of {before['source']} was being given up here, and is now: apply again"
+            )
         place = folder(flavor)
         _check(source, there, flavor, place)
         record = {"source": _address(source), "phase": "keeping" if keep else "copying", "started": began, "done": 0,
-                  "of": there["data_bytes"], "kept": "", "limit": limit}  # fmt: skip
+                  "of": there["data_bytes"], "kept": "", "limit": limit, "service": service, "flavor": flavor,
+                  "config": config, "folder": place}  # fmt: skip
         if before is not None:
             record |= {key: before[key] for key in ("phase", "kept", "only_here") if key in before}
         if before is None and keep and __salt__["mysql_server.answers"]():
@@ -296,6 +324,71 @@ def copy_from(source, service, flavor, config, keep=True, limit=0):
             "kept": record["kept"],
             "only_here": record.get("only_here", ""),
         }
+
+
+def abandon():
+    """
+    Give up a copy that was begun and cannot be completed, its source being gone for good: what was here before serves
+    again, as it was, and an empty server where nothing was. What was copied so far is deleted.
+
+    Returns ``restored`` (the path from which the former data directory came back, empty when there was none). Raises
+    CommandExecutionError when there is nothing to give up, when the copy is still being made, or when it is complete.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mysql2 mysql_data.abandon
+    """
+    with _lock():
+        record = status()
+        if record is None:
+            raise CommandExecutionError("no copy was begun here: there is nothing to give up")
+        if record["phase"] == "opening":
+            raise CommandExecutionError("the copy is complete: apply mysql_ha, which lets the server be reached")
+        _abandon(record)
+        return {"restored": record["kept"]}
+
+
+def _abandon(record):
+    place, kept = record["folder"], record["kept"]
+    try:
+        __salt__["service.stop"](record["service"])
+        if record["phase"] != "abandoning":
+            _put_back(record, place, kept)
+            if is_missing(place):
+                initialise(record["flavor"], place)
+            # From here on applications may write, and nothing is put back over that.
+            _save(record, phase="abandoning")
+        _closed(record["config"]).unlink(missing_ok=True)
+        __salt__["mysql_server.start"](record["service"], RESTART_SECONDS)
+        RECORD.unlink()
+    except OSError as error:
+        raise CommandExecutionError(f"the copy of {record['source']} was not given up: {error}") from error
+
+
+def _put_back(record, place, kept):
+    """Make what was kept aside the data directory again; a part of a copy that is there is deleted."""
+    if record["phase"] != "keeping":
+        if kept and not Path(kept).exists():
+            raise CommandExecutionError(
+                f"{kept}, which was here before the copy, is gone: there is nothing to go back to"
+            )
+        _drop(place)
+        if kept:
+            # As if it were about to be kept aside, which is true with and without the next step.
+            _save(record, phase="keeping")
+    if kept and Path(kept).exists():
+        Path(kept).rename(place)
+
+
+def _drop(place):
+    """Delete a part of a copy, so that an interruption leaves no data directory with holes."""
+    if is_missing(place):
+        return
+    part = _aside(place, ".part-")
+    Path(place).rename(part)
+    shutil.rmtree(part)
 
 
 def _hand_over(source):
@@ -313,6 +406,11 @@ def _check(source, there, flavor, folder):
         raise CommandExecutionError(f"{_address(source)} runs {there['flavor']}, and this server is {flavor}")
     if mysql_join.is_empty(there):
         raise CommandExecutionError(f"{_address(source)} holds nothing: a copy of it would replace data by nothing")
+    if mysql_join.lacks_history(there):
+        raise CommandExecutionError(
+            f"{_address(source)} has tables from before its binary log: apply mysql_ha there, which begins it, then "
+            "here again"
+        )
     if there["other_engines"]:
         raise CommandExecutionError(
             f"{there['other_engines']} tables on {_address(source)} are not InnoDB's, and a copy of a server that is "
@@ -364,9 +462,7 @@ def _make_room(record, service, flavor, config, place, afresh):
             Path(place).rename(record["kept"])
     elif afresh and not is_missing(place):
         # What is there is a part of a copy; what was there before it was kept aside.
-        part = _aside(place, ".part-")
-        Path(place).rename(part)
-        shutil.rmtree(part)
+        _drop(place)
     _save(record, phase="copying", done=0)
     if is_missing(place):
         initialise(flavor, place)

@@ -50,7 +50,7 @@ def present(name, flavor):
 
 def copyable(name, flavor):
     """
-    A copy of this server can be made over the network, for a peer that has lost its data.
+    A copy of this server can be made over the network, for a peer that has lost its data or never had any.
 
     name
         The service's name.

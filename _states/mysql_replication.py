@@ -180,7 +180,7 @@ def _join(ret, peer, source, server, differences, wait, seed, own):
     if decision.action == mysql_join.REFUSE:
         return _refused(ret, f"Not joined with {peer}: {decision.why}.")
     if decision.action == mysql_join.WAIT:
-        return dict(ret, comment=f"waiting for {peer} to take a copy of this server: {decision.why}.")
+        return dict(ret, comment=f"waiting for {peer} {decision.why}. Apply there, then here again.")
     if decision.action == mysql_join.COPY:
         if not own:
             return _refused(ret, f"Not joined with {peer}: {decision.why}. Apply mysql_ha, which makes a copy.")

@@ -14,7 +14,7 @@ import mysql_gtid
 
 Server = Mapping[str, Any]
 #: What is to be done. REPLICATE: point this server at its peer. COPY: replace what this one has by a copy of the
-#: peer, then replicate. WAIT: the peer gets a copy of this server first. REFUSE: nothing, an operator decides.
+#: peer, then replicate. WAIT: the peer's own run does something first. REFUSE: nothing, an operator decides.
 REPLICATE, COPY, WAIT, REFUSE = "replicate", "copy", "wait", "refuse"
 
 
@@ -43,6 +43,11 @@ def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> D
     if is_empty(there):
         return Decision(REPLICATE)
     if is_empty(here):
+        if lacks_history(there):
+            # A copy would have the same tables, and nothing that tells whose they are.
+            return Decision(
+                WAIT, "to begin its binary log: it has tables, and no transaction that a copy could go on from"
+            )
         # Its binary log need not have all that a server has: older data, databases and accounts of this formula.
         return Decision(COPY, f"{peer} has data and this server has none")
     conflict = _conflict(here, there, me, peer)
@@ -51,7 +56,7 @@ def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> D
     if seed == peer:
         return Decision(COPY, f"{conflict}; mysql_ha:database:seed names {peer}", keep=True)
     if seed == me:
-        return Decision(WAIT, f"{conflict}; mysql_ha:database:seed names this server")
+        return Decision(WAIT, f"to take a copy of this server: {conflict}; mysql_ha:database:seed names this server")
     return Decision(
         REFUSE,
         f"{conflict}. Decide whose data is kept. Put that server into the pillar, mysql_ha:database:seed: {me} (or "
@@ -62,6 +67,11 @@ def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> D
 def is_empty(server: Server) -> bool:
     """Whether a server holds no tables of users, and its binary log never had anything."""
     return not server["tables"] and not server["gtids"]
+
+
+def lacks_history(server: Server) -> bool:
+    """Whether a server holds tables from before its binary log, and that never had anything."""
+    return bool(server["tables"] and not server["gtids"])
 
 
 def _same(here: Server, there: Server) -> str:
@@ -78,7 +88,7 @@ def _same(here: Server, there: Server) -> str:
 def _conflict(here: Server, there: Server, me: str, peer: str) -> str:
     """Why neither of two servers that both hold something can get what the other has; empty when one can."""
     for server, name in ((here, me), (there, peer)):
-        if server["tables"] and not server["gtids"]:
+        if lacks_history(server):
             return f"{name} has {server['tables']} tables that its binary log never had, and the other has data too"
     dialect = mysql_dialect.DIALECTS[here["flavor"]]
     mine, theirs = dialect.parse(here["gtids"]), dialect.parse(there["gtids"])

@@ -143,11 +143,83 @@ def test_what_was_written_after_the_opening_is_never_copied_over(module, host, t
     assert module.status() is None
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("at", range(1, 14))
+@pytest.mark.parametrize("copied_to", range(3, 9))
+@pytest.mark.parametrize("then", ["abandon", "copy"])
+def test_giving_up_a_copy_is_interrupted_anywhere(module, host, tmp_path, keep, at, copied_to, then) -> None:
+    host.folder.mkdir()
+    (host.folder / ("original" if keep else "system")).touch()
+    host.fails_at = copied_to
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, keep)
+    assert module.status()["phase"] in ("keeping", "copying", "settling")
+    host.steps, host.fails_at = 0, at
+    try:
+        module.abandon()
+    except Interruption:
+        if (host.folder / "written").exists():
+            (host.folder / "important").touch()
+        if not (host.folder / "original").exists() and keep:
+            assert list(tmp_path.glob("mysql.before-*/original"))
+    important = (host.folder / "important").exists()
+    host.fails_at = None
+    begun = module.status()
+    if begun is not None and then == "abandon":
+        module.abandon()
+    elif begun is not None:
+        try:
+            copy(module, tmp_path, keep=False)
+        except CommandExecutionError as error:
+            assert "is now: apply again" in str(error)
+    assert module.status() is None
+    assert not host.closed.exists()
+    assert (host.folder / "important").exists() == important
+    if not (host.folder / "copied").exists():
+        assert (host.folder / "original").exists() == keep
+        assert (host.folder / "written").exists()
+        assert not list(tmp_path.glob("mysql.before-*"))
+    elif keep:
+        assert list(tmp_path.glob("mysql.before-*/original"))
+    assert not list(tmp_path.glob("mysql.part-*"))
+
+
+def test_only_what_was_begun_and_is_not_complete_is_given_up(module, host, tmp_path) -> None:
+    with pytest.raises(CommandExecutionError, match="no copy was begun here"):
+        module.abandon()
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.fails_once_open = True
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True)
+    with pytest.raises(CommandExecutionError, match="the copy is complete"):
+        module.abandon()
+
+
+def test_what_a_copy_would_go_back_to_is_not_discarded(module, host, tmp_path) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.fails_at = 8
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True)
+    kept = module.status()["kept"]
+    with pytest.raises(CommandExecutionError, match="complete it or give it up"):
+        module.discard(kept, str(host.folder))
+    # Somebody did it by hand: half of a copy is not taken for what was here before.
+    (Path(kept) / "original").unlink()
+    Path(kept).rmdir()
+    host.fails_at = None
+    with pytest.raises(CommandExecutionError, match="is gone: there is nothing to go back to"):
+        module.abandon()
+    assert host.closed.exists()
+
+
 @pytest.mark.parametrize(
     ("there", "sentence"),
     [
         ({"flavor": "mysql"}, "192.168.1.5:3306 runs mysql, and this server is mariadb"),
         ({"tables": 0, "gtids": ""}, "192.168.1.5:3306 holds nothing: a copy of it would replace data by nothing"),
+        ({"gtids": ""}, "192.168.1.5:3306 has tables from before its binary log: apply mysql_ha there"),
         ({"other_engines": 2}, "2 tables on 192.168.1.5:3306 are not InnoDB's"),
         ({"data_bytes": 1 << 60}, "a copy of 192.168.1.5:3306 may need"),
     ],
@@ -158,3 +230,28 @@ def test_what_cannot_work_is_told_before_anything_is_changed(load_module, tmp_pa
     with pytest.raises(CommandExecutionError, match=re.escape(sentence)):
         loaded._check(SOURCE, THERE | there, "mariadb", str(tmp_path / "mysql"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flavor", ["mariadb", "mysql"])
+@pytest.mark.parametrize(
+    ("server", "begins"),
+    [
+        ({"tables": 3, "gtids": "", "log_bin": True}, True),
+        ({"tables": 3, "gtids": "1-1-1", "log_bin": True}, False),
+        ({"tables": 0, "gtids": "", "log_bin": True}, False),
+        ({"tables": 3, "gtids": "", "log_bin": False}, False),
+    ],
+)
+def test_tables_from_before_the_binary_log_begin_it(load_module, monkeypatch, flavor, server, begins) -> None:
+    loaded = load_module("modules", "mysql_data", __salt__={"mysql_replication.server": lambda: server})
+    said = []
+
+    def local(sql):
+        said.append(sql)
+        return [{"name": "clone"}]
+
+    monkeypatch.setattr(loaded.mysql_client, "program", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(loaded.mysql_client, "local", local)
+    assert loaded.is_copyable(flavor) is not begins
+    loaded.make_copyable(flavor)
+    assert [sql for sql in said if "binary_log" in sql] == ([loaded._FIRST_TRANSACTION] if begins else [])

@@ -29,7 +29,7 @@ def decide(here: dict, there: dict, seed: str = "") -> mysql_join.Decision:
 SITUATIONS = {
     "both empty": (server(1), server(2), REPLICATE),
     "only the peer has data": (server(1), server(2, "2-2-9", 3), COPY),
-    "only the peer has data, older than its binary log": (server(1), server(2, "", 3), COPY),
+    "only the peer has data, older than its binary log": (server(1), server(2, "", 3), WAIT),
     "the peer has no tables, but accounts in its binary log": (server(1), server(2, "2-2-9"), COPY),
     "only this server has data": (server(1, "1-1-9", 3), server(2), REPLICATE),
     "only this server has data, older than its binary log": (server(1, "", 3), server(2), REPLICATE),
