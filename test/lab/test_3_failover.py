@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mysql_ha_lab import cluster as look
+from mysql_ha_lab import salt
 from mysql_ha_lab.client import Probe, connect
+from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DIRECTORS
 
@@ -90,3 +92,14 @@ def test_a_killed_database_is_no_outage(article: Lab, process: str) -> None:
         probe.wait_until("both databases to serve again", lambda lines: {
             line.get("server") for line in lines[mark:][-10:]} == {1, 2})  # fmt: skip
         probe.steady(mark)
+
+
+def test_after_all_of_this_both_databases_hold_the_same_rows(article: Lab) -> None:
+    found: dict = {}
+
+    def equal() -> bool:
+        found.update(salt.compare(article))
+        return found["result"] == "equal"
+
+    wait_for("the databases to hold the same", equal, 120, 1)
+    assert found["rows"]

@@ -96,6 +96,16 @@ class Databases:
 
         wait_for("the same transactions on both databases", equal, 120, 0.5)
 
+    def compare(self, *words: str, status: int | None = None) -> dict[str, Any]:
+        """What ``salt-run mysql_ha.compare`` says."""
+        return salt.compare(self.lab, *words, status=status)
+
+    def settled(self) -> None:
+        """Wait until both replicate and have the same transactions; these alone do not prove the same rows."""
+        self.wait_for_channels()
+        self.wait_until_equal()
+        assert self.compare(status=0)["rows"]
+
     def orchestrate(self, name: str) -> subprocess.CompletedProcess[str]:
         words = ["salt-run", "--out=json", "state.orchestrate", name]
         return self.lab.run("master", words, check=False, timeout=600)
@@ -628,3 +638,7 @@ def test_secrets_are_found_nowhere(databases: Databases) -> None:
         assert text == "sampled\n", host
         found = lab.run(host, ["env", f"MARK={MARK}", "sh", "-c", SEARCH]).stdout
         assert found == "", f"{host}: {found}"
+
+
+def test_after_all_of_this_both_hold_the_same_rows(databases: Databases) -> None:
+    databases.settled()

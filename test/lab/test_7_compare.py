@@ -22,14 +22,6 @@ ODD = "odd`.ü"
 class Compared(Databases):
     """The two databases, and what the runner says of them."""
 
-    def compare(self, *words: str, status: int | None = None) -> dict[str, Any]:
-        """What ``salt-run mysql_ha.compare`` returns; its exit status must go with it."""
-        run = self.lab.run("master", ["salt-run", "--out=json", "mysql_ha.compare", *words], check=False, timeout=600)
-        found = json.loads(run.stdout)
-        assert run.returncode == found["retcode"], run.stderr
-        assert status is None or run.returncode == status, found
-        return found
-
     def tables(self, host: str, *words: str) -> dict[str, Any]:
         return self.call(host, "mysql_checksum.tables", "databases=[lab_compare]", *words)["tables"]
 
@@ -47,16 +39,8 @@ class Compared(Databases):
 
 @pytest.fixture(scope="module")
 def pair(databases: Databases) -> Iterator[Compared]:  # noqa: F811
-    """The runner on the master, and a database of the test's own."""
+    """A database of the test's own."""
     pair = Compared(databases.lab)
-
-    def synced() -> bool:
-        # The file server's list of files may be a second old.
-        for kind in ("runners", "utils"):
-            pair.lab.run("master", ["salt-run", f"saltutil.sync_{kind}"])
-        return pair.lab.run("master", ["salt-run", "mysql_ha.compare", "[x]"], check=False).returncode == 3
-
-    wait_for("the runner", synced, 30, 1)
     pair.write(f"CREATE DATABASE lab_compare; CREATE DATABASE `{ODD.replace('`', '``')}`;")
     yield pair
     for host in DATABASES:

@@ -287,9 +287,7 @@ def test_an_emptied_node_is_restored_and_joins_with_all_rows(backups: Backups, m
     done = backups.restored(**{"from": "mysql2", "backup": "latest"})
     assert writer.end() > 20
     assert done.returncode == 0, done.stdout + done.stderr
-    backups.wait_for_channels()
-    backups.wait_until_equal()
-    assert backups.rows("mysql1") == backups.rows("mysql2")
+    backups.settled()
     assert backups.sql("mysql1", f"SELECT COUNT(*) FROM shop.visits WHERE note = '{mark}'") == "2"
     new, peer = (backups.call(host, "mysql_replication.server") for host in DATABASES)
     assert new["server_id"] == old["server_id"] == 1
@@ -302,8 +300,7 @@ def test_an_emptied_node_is_restored_and_joins_with_all_rows(backups: Backups, m
     # Both ways, from then on.
     for host in DATABASES:
         backups.insert(host, f"{mark}-{host}")
-    backups.wait_until_equal()
-    assert backups.rows("mysql1") == backups.rows("mysql2")
+    backups.settled()
     assert not any(result.changed for result in backups.applied().values())
 
 
@@ -325,6 +322,5 @@ def test_a_node_without_its_peer_is_restored_alone_if_said_so(backups: Backups) 
     finally:
         backups.shell("mysql2", f"systemctl start {backups.service}")
     backups.applied()
-    backups.wait_for_channels()
-    backups.wait_until_equal()
+    backups.settled()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -83,6 +83,28 @@ def set_up(lab: Lab, pillar: Path) -> None:
         for host in lab.plan.hosts:
             accept_key(lab, host)
         wait_for_minions(lab)
+    sync_master(lab)
+
+
+def sync_master(lab: Lab) -> None:
+    """Let the master have the runners of its copy of the formula."""
+
+    def synced() -> bool:
+        # The file server's list of files may be a second old.
+        for kind in ("runners", "utils"):
+            lab.run("master", ["salt-run", f"saltutil.sync_{kind}"])
+        return lab.run("master", ["salt-run", "mysql_ha.compare", "[x]"], check=False).returncode == 3
+
+    wait_for("the master's runners", synced, 60, 1)
+
+
+def compare(lab: Lab, *words: str, status: int | None = None) -> dict[str, Any]:
+    """What ``salt-run mysql_ha.compare`` says of the two databases' rows; its exit status must go with it."""
+    run = lab.run("master", ["salt-run", "--out=json", "mysql_ha.compare", *words], check=False, timeout=600)
+    found = json.loads(run.stdout)
+    assert run.returncode == found["retcode"], run.stderr
+    assert status is None or run.returncode == status, found
+    return found
 
 
 def copy_formula(lab: Lab, source: Path = REPOSITORY) -> None:
