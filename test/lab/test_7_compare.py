@@ -11,7 +11,6 @@ import pytest
 
 import mysql_checksum
 from mysql_checksum import Column, Table
-from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.plan import DATABASES
 from test_6_databases import Databases, Writer, databases  # noqa: F401 - a fixture
 
