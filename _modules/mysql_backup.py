@@ -15,7 +15,6 @@ import mysql_backup_jobs
 import mysql_backup_transfer
 import mysql_backup_units
 import mysql_backups
-import mysql_client
 import mysql_dialect
 import mysql_private
 from mysql_backups import BackupError
@@ -197,9 +196,10 @@ def restore(name, service, config, source=None, alone=False, directory=DIRECTORY
     where = _try(mysql_backup_jobs.target, Path(config))
     peer = _peer(source) if source else None
     interrupted = mysql_backup_jobs.restoring(where)
-    if interrupted and _answers():
+    with _locked(_directory(directory)):
+        goes_on = interrupted and _try(mysql_backup_jobs.resume, where, _service(service))
+    if goes_on:
         used, before = interrupted
-        _try(mysql_backup_jobs.set_position, where)
     else:
         used, before = _restore(str(name), _directory(directory), where, service, peer)
     if source:
@@ -224,7 +224,8 @@ def why_not_restored(name, service, config, source=None, directory=DIRECTORY):
     """
     try:
         where = _try(mysql_backup_jobs.target, Path(config))
-        if mysql_backup_jobs.restoring(where) and _answers():
+        if mysql_backup_jobs.restoring(where):
+            # It goes on, or begins anew after it has put back what was here.
             return ""
         _fit(str(name), _directory(directory), where, service, _peer(source) if source else None)
     except CommandExecutionError as error:
@@ -579,14 +580,6 @@ def _service(name):
 def _locked(directory):
     _try(mysql_backups.prepare, directory, _try(mysql_private.group))
     return mysql_backups.locked(directory)
-
-
-def _answers():
-    try:
-        mysql_client.local("SELECT 1;", timeout=10)
-    except SqlError:
-        return False
-    return True
 
 
 def _keep(keep):

@@ -22,6 +22,7 @@ from mysql_client import SqlError
 #: Beside the server's option file, read after it: while it is there the server is nobody's but ours.
 CLOSED = "zzz-mysql_ha-restoring.cnf"
 _POSITIONED = "# It has its position.\n"
+_FAILED = "# The server did not start on it.\n"
 _LONGEST_ID = 4294967295
 # What the packages' own scripts leave in a data directory.
 _PACKAGES = ("debian-*.flag", "mariadb_upgrade_info")
@@ -277,7 +278,7 @@ def restore(
     if where.data.is_mount():
         raise BackupError(f"{where.data} is a mount point and cannot be moved aside: restore there by hand")
     store.need_room(where.data.parent, copies.restored_size(record, place), f"the data of {place.name}")
-    new = where.data.with_name(where.data.name + ".restoring")
+    new = _being_built(where)
     if new.exists():
         shutil.rmtree(new)
     try:
@@ -285,7 +286,9 @@ def restore(
     except (BackupError, SqlError) as error:
         shutil.rmtree(new, ignore_errors=True)
         raise BackupError(f"{place.name} cannot be restored, and the node is as it was: {error}") from error
-    before = where.data.with_name(f"{where.data.name}.before-{store.name_at(time.time())}")
+    # What follows is done in the time of a few renames, and none of it may come to the disk before the data.
+    store.sync(new)
+    before = _aside(where, "before")
     service.stop()
     had = where.data.exists()
     _close(where, place, before if had else None, server_id, peer_id)
@@ -295,22 +298,73 @@ def restore(
             for file in before.glob(pattern):
                 shutil.copy2(file, new / file.name)
     new.rename(where.data)
+    _start(where, service, before if had else None)
+    return before if had else None
+
+
+def _start(where: Target, service: Service, before: Path | None) -> None:
+    """Start the server on the restored data and give it its position; else the node becomes what it was."""
     try:
-        service.start()
+        if not service.runs():
+            service.start()
         set_position(where)
     except (BackupError, SqlError) as error:
         service.stop()
-        where.closed.unlink(missing_ok=True)
-        failed = where.data.with_name(f"{where.data.name}.failed-{store.name_at(time.time())}")
-        where.data.rename(failed)
-        if had:
-            before.rename(where.data)
+        where.closed.write_text(where.closed.read_text() + _FAILED)
+        failed = _put_back(where, before)
+        where.closed.unlink()
+        if before:
             service.start()
         raise BackupError(
             f"the server did not start on the restored data: {error}. The node is as it was; the restored data are "
             f"kept as {failed}"
         ) from error
-    return before if had else None
+
+
+def resume(where: Target, service: Service) -> bool:
+    """Go on with a restore that was interrupted. Raises BackupError.
+
+    True: the restored data are in place, and a server runs on them, closed. False: they never came there; the node is
+    as it was before, and the restore is to begin anew.
+    """
+    said = restoring(where)
+    assert said is not None
+    before = Path(said[1]) if said[1] else None
+    has_failed = _FAILED in where.closed.read_text()
+    if not has_failed and where.data.exists() and not _being_built(where).exists():
+        _start(where, service, before)
+        return True
+    service.stop()
+    if has_failed or (before and before.exists()):
+        _put_back(where, before)
+    where.closed.unlink()
+    if where.data.exists():
+        service.start()
+    return False
+
+
+def _being_built(where: Target) -> Path:
+    """Where restored data lie until they are whole; it is renamed into its place in one step."""
+    return where.data.with_name(where.data.name + ".restoring")
+
+
+def _aside(where: Target, word: str) -> Path:
+    """A name beside the data directory that nothing has."""
+    moment = time.time()
+    while (found := where.data.with_name(f"{where.data.name}.{word}-{store.name_at(moment)}")).exists():
+        moment += 1
+    return found
+
+
+def _put_back(where: Target, before: Path | None) -> Path:
+    """The former data directory comes back; returns where what is in its place goes, if there is anything."""
+    failed = _aside(where, "failed")
+    if before is None or before.exists():
+        if where.data.exists():
+            where.data.rename(failed)
+        if before:
+            before.rename(where.data)
+    return failed
 
 
 def _close(where: Target, place: Path, before: Path | None, server_id: int, peer_id: int) -> None:
@@ -355,6 +409,6 @@ def set_position(where: Target) -> None:
 
 def open_up(where: Target, service: Service) -> None:
     """Let the restored server serve: its own id, its network. Raises BackupError."""
-    where.closed.unlink(missing_ok=True)
     service.stop()
+    where.closed.unlink(missing_ok=True)
     service.start()

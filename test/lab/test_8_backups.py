@@ -69,11 +69,13 @@ class Backups(Databases):
     def insert(self, host: str, note: str) -> None:
         self.sql(host, f"INSERT INTO shop.visits (at, note) VALUES (NOW(6), '{note}')")
 
-    def restored(self, **words: Any) -> subprocess.CompletedProcess[str]:
-        """The orchestration."""
+    def restoring(self, **words: Any) -> list[str]:
+        """The orchestration's command."""
         pillar = json.dumps({"restore": {"node": "mysql1", **words}})
-        words_ = ["salt-run", "--out=json", "state.orchestrate", "mysql_ha.orch.restore", f"pillar={pillar}"]
-        return self.lab.run("master", words_, check=False, timeout=900)
+        return ["salt-run", "--out=json", "state.orchestrate", "mysql_ha.orch.restore", f"pillar={pillar}"]
+
+    def restored(self, **words: Any) -> subprocess.CompletedProcess[str]:
+        return self.lab.run("master", self.restoring(**words), check=False, timeout=900)
 
     def emptied(self, running: bool) -> None:
         """mysql1 loses its data: it is stopped without any, or runs with none."""
@@ -302,6 +304,30 @@ def test_an_emptied_node_is_restored_and_joins_with_all_rows(backups: Backups, m
         backups.insert(host, f"{mark}-{host}")
     backups.settled()
     assert not any(result.changed for result in backups.applied().values())
+
+
+def test_a_restore_that_loses_power_is_done_by_the_next_one(backups: Backups) -> None:
+    backups.made()
+    mark = f"power-{time.time()}"
+    for host in DATABASES:
+        backups.insert(host, mark)
+    backups.wait_until_equal()
+    backups.emptied(running=True)
+    run = backups.lab.popen("master", backups.restoring(**{"from": "mysql2"}))
+    closed = Path(backups.config).parent / "zzz-mysql_ha-restoring.cnf"
+    backups.shell("mysql1", f"i=0; until [ -e {closed} ] || [ $i = 18000 ]; do i=$((i+1)); sleep 0.01; done")
+    backups.lab.power_off("mysql1")
+    run.kill()
+    run.communicate()
+    backups.lab.boot("mysql1")
+    salt.wait_for_minions(backups.lab)
+    assert backups.shell("mysql1", f"ls {closed}").stdout, "it lost its power too early or too late"
+    done = backups.restored(**{"from": "mysql2"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    backups.settled()
+    assert backups.sql("mysql1", f"SELECT COUNT(*) FROM shop.visits WHERE note = '{mark}'") == "2"
+    assert not backups.shell("mysql1", f"ls {closed}", check=False).stdout
+    assert not backups.shell("mysql1", "ls -d /var/lib/mysql.restoring", check=False).stdout
 
 
 def test_a_node_without_its_peer_is_restored_alone_if_said_so(backups: Backups) -> None:

@@ -294,6 +294,115 @@ def test_a_restored_server_gets_its_position_once_even_after_an_interruption(tmp
     assert mysql_backup_jobs.restoring(where) == (str(place), "")
 
 
+class Interruption(BaseException):
+    """The power fails."""
+
+
+class Node:
+    """A node whose directories are real, and power that fails before the step that is asked for."""
+
+    def __init__(self, tmp_path, monkeypatch, had: bool) -> None:
+        self.where = mysql_backup_jobs.Target(tmp_path / "mysql", tmp_path / "90-mysql_ha.cnf")
+        self.running, self.steps, self.fails_at, self.starts = had, 0, None, True
+        if had:
+            self.where.data.mkdir()
+            (self.where.data / "former").touch()
+        for name in ("rename", "unlink", "write_text"):
+            monkeypatch.setattr(Path, name, self.before(getattr(Path, name)))
+        self.service = mysql_backup_jobs.Service(self.before(self.start), self.before(self.stop), lambda: self.running)
+        monkeypatch.setattr(mysql_client, "local", self.local)
+        monkeypatch.setattr(mysql_backup_jobs, "build", self.build)
+
+    def before(self, function):
+        def stepped(*words, **more):
+            self.steps += 1
+            if self.steps == self.fails_at:
+                self.running = False
+                raise Interruption
+            return function(*words, **more)
+
+        return stepped
+
+    def build(self, _place, _record, data, _lock) -> None:
+        data.mkdir()
+        (data / "restored").touch()
+
+    def start(self) -> None:
+        assert self.where.data.exists()
+        if self.is_restored() and not self.starts:
+            raise BackupError("it does not start")
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def boot(self) -> None:
+        """The host comes back, and its server if it can."""
+        self.fails_at = None
+        self.running = self.where.data.exists() and (self.starts or not self.is_restored())
+
+    def is_restored(self) -> bool:
+        return (self.where.data / "restored").exists()
+
+    def local(self, _sql) -> None:
+        assert self.running and self.is_restored() and self.where.closed.exists()
+        (self.where.data / "positioned").touch()
+
+    def restore(self, place) -> bool:
+        """As mysql_backup.restore does, up to the catching up; whether it went on with what was there."""
+        goes_on = mysql_backup_jobs.restoring(self.where) and mysql_backup_jobs.resume(self.where, self.service)
+        if not goes_on:
+            assert (self.where.data / "former").exists() or not self.where.data.exists()
+            assert not self.where.closed.exists()
+            mysql_backup_jobs.restore(place, self.where, self.service, 1, 2, None)
+        return goes_on
+
+
+@pytest.mark.parametrize("had", [True, False])
+@pytest.mark.parametrize("at", range(1, 9))
+def test_a_restore_that_is_interrupted_anywhere(tmp_path, monkeypatch, had, at) -> None:
+    place = put(tmp_path, NAMES[0], flavor="mariadb", gtids="1-1-9", binlog_state="1-1-9")
+    node = Node(tmp_path, monkeypatch, had)
+    monkeypatch.setattr(mysql_backup_jobs.copies, "restored_size", lambda *_: 0)
+    node.fails_at = at
+    try:
+        node.restore(place)
+        interrupted = False
+    except Interruption:
+        interrupted = True
+    assert interrupted == (at <= (6 if had else 5)), "all steps were tried"
+    node.boot()
+    node.restore(place)
+    assert node.running and node.is_restored()
+    assert (node.where.data / "positioned").exists()
+    assert node.where.closed.exists(), "until it has caught up"
+    assert len(list(tmp_path.glob("mysql.before-*/former"))) == had
+    mysql_backup_jobs.open_up(node.where, node.service)
+    assert node.running and not node.where.closed.exists()
+
+
+@pytest.mark.parametrize("had", [True, False])
+@pytest.mark.parametrize("at", range(1, 13))
+def test_a_restore_that_fails_and_is_interrupted_anywhere(tmp_path, monkeypatch, had, at) -> None:
+    """Restored data on which no server starts are kept, and the node is as it was."""
+    place = put(tmp_path, NAMES[0], flavor="mariadb", gtids="1-1-9", binlog_state="1-1-9")
+    node = Node(tmp_path, monkeypatch, had)
+    node.starts, node.fails_at = False, at
+    monkeypatch.setattr(mysql_backup_jobs.copies, "restored_size", lambda *_: 0)
+    try:
+        with pytest.raises(BackupError, match="it does not start"):
+            node.restore(place)
+        assert at > (10 if had else 7), "all steps were tried"
+    except Interruption:
+        node.boot()
+        with pytest.raises(BackupError, match="it does not start"):
+            node.restore(place)
+    assert not node.where.closed.exists()
+    assert (node.where.data / "former").exists() == node.where.data.exists() == had
+    assert node.running == had
+    assert list(tmp_path.glob("mysql.failed-*/restored"))
+
+
 @pytest.mark.parametrize(("profiles", "confined"), [
     ("/usr/sbin/mysqld (enforce)\n", True),
     ("/usr/sbin/mysqld (complain)\n", False),
