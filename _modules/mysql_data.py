@@ -478,18 +478,17 @@ def _prove(there, dialect):
         raise CommandExecutionError(f"the copy has {here['tables']} tables, its source had {there['tables']}")
 
 
+# How a clone succeeds: after the last byte the server ends, or restarts by itself, and its answer is a broken connection.
+_SERVER_ENDS = (0, 2006, 2013, 3707)
+
+
 def _clone(record, source, there, service):
     """MySQL: the clone plugin fetches the files; the server restarts with them."""
     make_copyable("mysql")
 
-    def progress():
-        row = mysql_client.local(mysql_copy.CLONE_PROGRESS)[0]
-        return int(row["done"]), int(row["estimate"])
-
     statements = mysql_copy.clone_statements(_peer(source), _password(), record.get("limit", 0))
-    failure = _while_telling(record, lambda: mysql_client.local(statements, COPY_SECONDS), progress)
-    # After the last byte the server ends, or restarts by itself, and its answer is a broken connection.
-    if failure is not None and failure.code not in (0, 2006, 2013, 3707):
+    failure = _while_telling(record, lambda: mysql_client.local(statements, COPY_SECONDS), _patience(source))
+    if failure is not None and failure.code not in _SERVER_ENDS:
         raise failure
     result = _clone_result(service)
     if result["state"] != "Completed":
@@ -580,7 +579,7 @@ def _piped(read, write, record, source):
 
 
 def _patience(source):
-    """Raises when the source no longer knows of the dump, or does not let us in for the third time in a row."""
+    """Raises when the source no longer knows of the copy, or does not let us in for the third time in a row."""
     failures = []
 
     def idle():
@@ -589,7 +588,7 @@ def _patience(source):
             failures.clear()
         except SqlError as error:
             failures.append(error)
-            if len(failures) == 3:
+            if len(failures) >= 3:
                 raise
             return
         if not there:
@@ -599,8 +598,8 @@ def _patience(source):
     return idle
 
 
-def _while_telling(record, work, progress):
-    """Do work in a thread and tell meanwhile how far it is; the SqlError that it ended with, or None."""
+def _while_telling(record, work, idle):
+    """Clone in a thread and tell meanwhile how far it is; the SqlError that it ended with, or None."""
     ended = []
 
     def run():
@@ -612,24 +611,46 @@ def _while_telling(record, work, progress):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    lost, moved = None, time.monotonic()
     while thread.is_alive():
         thread.join(1)
         try:
-            done, estimate = progress()
+            row = mysql_client.local(mysql_copy.CLONE_PROGRESS)[0]
         except SqlError:
             continue
-        if estimate:
-            record["of"] = estimate
-        _tell(record, max(done, record["done"]))
-    return ended[0]
+        record["of"] = int(row["estimate"]) or record["of"]
+        if _tell(record, max(int(row["done"]), record["done"])) or row["receiving"] != "1":
+            moved = time.monotonic()
+        elif time.monotonic() - moved > IDLE_SECONDS:
+            try:
+                idle()
+            except SqlError as error:
+                # A server waits for ever for a source that lost its power.
+                lost = error
+                _end_clone()
+    (failure,) = ended
+    if lost is not None and failure is not None and failure.code not in _SERVER_ENDS:
+        raise lost
+    return failure
+
+
+def _end_clone():
+    try:
+        for row in mysql_client.local(mysql_copy.CLONE_PROCESS):
+            mysql_client.local(f"KILL QUERY {int(row['process'])};")
+    except SqlError:
+        # It ended meanwhile, or is asked again in a moment.
+        return
 
 
 def _tell(record, done):
+    """Record how far a copy is and tell it on the event bus; whether it got further."""
     if done == record["done"]:
-        return
+        return False
     _save(record, done=done)
     progress = {"from": record["source"], "phase": record["phase"], "done": done, "of": record["of"]}
     __salt__["event.send"](EVENT, progress)
+    return True
 
 
 def _save(record, **changes):

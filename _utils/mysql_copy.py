@@ -23,13 +23,16 @@ HEADER = 16 << 10
 _POSITION = re.compile(rb"^(?:-- )?CHANGE MASTER TO MASTER_LOG_FILE='([\w.-]+)', MASTER_LOG_POS=(\d+)", re.MULTILINE)
 
 CLONE_PROGRESS = (
-    "SELECT COALESCE(SUM(DATA), 0) AS done, COALESCE(SUM(ESTIMATE), 0) AS estimate "
-    "FROM performance_schema.clone_progress WHERE STAGE = 'FILE COPY';"
+    "SELECT COALESCE(SUM(IF(STAGE = 'FILE COPY', DATA, 0)), 0) AS done, "
+    "COALESCE(SUM(IF(STAGE = 'FILE COPY', ESTIMATE, 0)), 0) AS estimate, "
+    "COALESCE(MAX(STATE = 'In Progress' AND STAGE IN ('FILE COPY', 'PAGE COPY', 'REDO COPY')), 0) AS receiving "
+    "FROM performance_schema.clone_progress;"
 )
+CLONE_PROCESS = "SELECT PID AS process FROM performance_schema.clone_status WHERE STATE = 'In Progress';"
 CLONE_RESULT = (
     "SELECT STATE AS state, ERROR_NO AS number, ERROR_MESSAGE AS message FROM performance_schema.clone_status;"
 )
-#: Asked at the source by the account that a dump reads with: how many of its connections from this host there are.
+#: Asked at the source by the account that a copy reads with: how many of its connections from this host there are.
 CONNECTIONS = (
     "SELECT COUNT(*) AS there FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() "
     "AND CONCAT(USER, '@', SUBSTRING_INDEX(HOST, ':', 1)) = USER() AND COMMAND NOT LIKE 'Binlog Dump%';"
