@@ -478,7 +478,7 @@ def _prove(there, dialect):
         raise CommandExecutionError(f"the copy has {here['tables']} tables, its source had {there['tables']}")
 
 
-# How a clone succeeds: after the last byte the server ends, or restarts by itself, and its answer is a broken connection.
+# After the last byte the server ends, or restarts by itself, and what a clone answers is a broken connection.
 _SERVER_ENDS = (0, 2006, 2013, 3707)
 
 
