@@ -3,7 +3,7 @@ SHELL := /bin/sh
 VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
-DATA_TESTS := test/lab/test_7_compare.py test/lab/test_7_data.py test/lab/test_8_backups.py
+DATA_TESTS := test/lab/test_[7-9]_*.py
 OURS := _utils _modules _states _runners test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
@@ -51,17 +51,17 @@ spm: venv ## the package for Salt's package manager holds what it should
 
 lab-test: venv ## a cluster of real hosts: installation, replication, failover (root)
 	@test/lab/lab prepare
-	@$(PYTEST) test/lab/test_[1-6]_*.py
+	@$(PYTEST) -m "not long" test/lab
 
 bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (root; half an hour)
 	@test/lab/lab prepare
 	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench
 
-test-long: venv ## the long series: thousands of random tables against ipvsadm, MariaDB 10.11 (root)
+test-long: venv ## the long series: random tables against ipvsadm, every way data can be lost, MariaDB 10.11 (root)
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
-	@MYSQL_HA_LONG=1 $(PYTEST) $(DATA_TESTS)
-	@MYSQL_HA_FLAVORS=mariadb-10.11 MYSQL_HA_LONG=1 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
+	@$(PYTEST) $(DATA_TESTS)
+	@MYSQL_HA_FLAVORS=mariadb-10.11 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
 
 clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -59,6 +59,7 @@ class Updater(Writer):
     )
 
 
+@pytest.mark.long
 def test_what_is_written_meanwhile_is_no_difference(pair: Compared) -> None:
     pair.compare("[mysql1, mysql2]", status=0)
     count = int(pair.sql("mysql1", "SELECT COUNT(*) FROM shop.visits"))
@@ -71,6 +72,7 @@ def test_what_is_written_meanwhile_is_no_difference(pair: Compared) -> None:
     pair.compare("databases=[shop]", status=0)
 
 
+@pytest.mark.long
 def test_rows_that_never_rest_are_not_called_different_and_hide_no_difference(pair: Compared) -> None:
     pair.write("CREATE TABLE shop.hot (id INT PRIMARY KEY, note VARCHAR(64)); "
                "INSERT INTO shop.hot VALUES (1, ''), (2, ''), (3, ''), (4, ''), (5, '')")  # fmt: skip
@@ -115,6 +117,7 @@ def test_rows_that_the_binary_log_never_saw_are_found_with_their_keys(pair: Comp
     pair.write("DROP TABLE lab_compare.few")
 
 
+@pytest.mark.long
 def test_what_is_defined_otherwise_is_found(pair: Compared) -> None:
     pair.write(
         "CREATE TABLE lab_compare.defined (id INT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(64)); "
@@ -152,6 +155,7 @@ def test_what_is_defined_otherwise_is_found(pair: Compared) -> None:
         pair.sql(host, APART + "DROP DATABASE lab_compare; CREATE DATABASE lab_compare")
 
 
+@pytest.mark.long
 def test_a_table_without_a_key(pair: Compared) -> None:
     pair.write("CREATE TABLE lab_compare.loose (a INT, b TEXT); INSERT INTO lab_compare.loose VALUES "
                "(1, 'a'), (1, 'a'), (NULL, NULL)")  # fmt: skip
@@ -166,6 +170,7 @@ def test_a_table_without_a_key(pair: Compared) -> None:
     pair.write("DROP TABLE lab_compare.loose")
 
 
+@pytest.mark.long
 def test_many_chunks_and_any_name_and_a_key_of_several_columns(pair: Compared) -> None:
     table = f"`{ODD.replace('`', '``')}`.`a.``b`"
     pair.write(
@@ -296,6 +301,7 @@ def test_every_type_has_the_digest_that_it_should_and_each_change_of_a_value_cha
     pair.write("DROP TABLE lab_compare.types")
 
 
+@pytest.mark.long
 def test_what_cannot_be_compared_is_said(pair: Compared) -> None:
     assert "allowed: a list of two minion ids" in pair.compare("[mysql1]", status=3)["error"]
     assert "rows: is 1; allowed: 100 to 1000000" in pair.compare("rows=1", status=3)["error"]

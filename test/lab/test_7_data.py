@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +26,6 @@ INSERT INTO shop.big (pad) VALUES (REPEAT(UUID(), 30)), (REPEAT(UUID(), 30)), (R
 """
     + 12 * "INSERT INTO shop.big (pad) SELECT REPEAT(UUID(), 30) FROM shop.big;\n"
 )
-LONG = bool(os.environ.get("MYSQL_HA_LONG"))
 
 
 class Pair(Databases):
@@ -131,10 +129,11 @@ def interrupted(pair: Pair, phase: str, done: int) -> None:
     wait_for(f"the copy to be {phase}", is_there, 240, 0.1)
 
 
-INTERRUPTIONS = [("mysql2", "copying", 1 << 20), ("mysql1", "copying", 1 << 20)]
-INTERRUPTIONS += (
-    [(host, phase, 0) for host in ("mysql2", "mysql1") for phase in ("keeping", "settling")] if LONG else []
-)
+INTERRUPTIONS = [
+    ("mysql2", "copying", 1 << 20),
+    pytest.param("mysql1", "copying", 1 << 20, marks=pytest.mark.long),
+    *(pytest.param(host, phase, 0, marks=pytest.mark.long) for host in DATABASES for phase in ("keeping", "settling")),
+]
 
 
 @pytest.mark.parametrize(("victim", "phase", "done"), INTERRUPTIONS)
@@ -194,6 +193,7 @@ def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
     assert pair.sql("mysql1", "SELECT COUNT(*) FROM shop.visits WHERE note = 'alone'") == "1"
 
 
+@pytest.mark.long
 def test_a_database_that_cannot_recover_is_rebuilt_and_what_it_had_is_kept(pair: Pair) -> None:
     before = pair.settled()
     pair.stop("mysql2")
@@ -211,6 +211,7 @@ def test_a_database_that_cannot_recover_is_rebuilt_and_what_it_had_is_kept(pair:
     assert len(pair.discard("mysql2")) == 1
 
 
+@pytest.mark.long
 def test_a_rebuild_needs_two_databases_by_name(pair: Pair) -> None:
     for asked in ({}, {"node": "mysql9"}, {"node": "mysql2", "from": "mysql2"}, {"node": "mysql2", "limit": "fast"}):
         run = pair.rebuild(**asked)
@@ -264,6 +265,7 @@ def test_data_that_no_binary_log_ever_had_is_adopted(pair: Pair) -> None:
     pair.settled()
 
 
+@pytest.mark.long
 def test_what_cannot_be_copied_is_told_before_anything_is_changed(pair: Pair) -> None:
     pair.sql("mysql1", "CREATE TABLE shop.other (id INT) ENGINE = MyISAM")
     pair.settled()

@@ -24,7 +24,7 @@ from test_6_databases import CHANNELS, FLAVORS, Databases, Writer
 
 PLACE = "/var/backups/mysql_ha"
 UNIT = "mysql_ha-backup"
-METHODS = ("physical", "logical")
+METHODS = ("physical", pytest.param("logical", marks=pytest.mark.long))
 # The server's program for a data directory from nothing.
 INITIALISE = {
     "mariadb": "mariadb-install-db --user=mysql --auth-root-authentication-method=socket --skip-test-db",
@@ -126,6 +126,7 @@ def test_the_timer_comes_by_a_run_that_says_so_beforehand(backups: Backups) -> N
     assert backups.shell("mysql1", f"systemctl is-active {UNIT}.timer", check=False).stdout.strip() == "inactive"
 
 
+@pytest.mark.long
 def test_a_schedule_that_systemd_does_not_know_is_refused(backups: Backups) -> None:
     with backups.timed(schedule="every noon"):
         state = backups.failed("mysql2")
@@ -134,6 +135,7 @@ def test_a_schedule_that_systemd_does_not_know_is_refused(backups: Backups) -> N
     assert "OnCalendar=daily" in backups.read("mysql2", f"/etc/systemd/system/{UNIT}.timer")
 
 
+@pytest.mark.long
 def test_the_timer_runs_without_the_master(backups: Backups) -> None:
     before = set(backups.listed())
     with backups.timed(schedule="*:*:0/20"):
@@ -156,6 +158,7 @@ def test_the_timer_runs_without_the_master(backups: Backups) -> None:
     assert status["proven"] and status["proven_age"] < 300
 
 
+@pytest.mark.long
 def test_a_failed_backup_is_a_failed_unit(backups: Backups) -> None:
     """Two at once: the second one refuses."""
     holder = backups.lab.popen("mysql2", ["flock", f"{PLACE}/lock", "sleep", "60"])
@@ -198,6 +201,7 @@ def test_a_backup_under_a_running_writer_is_proven(backups: Backups, method: str
     assert not found
 
 
+@pytest.mark.long
 def test_prune_keeps_the_newest_proven_one_and_what_is_not_ours(backups: Backups) -> None:
     proven = backups.made()["name"]
     newer = [backups.call("mysql2", "mysql_backup.create", "logical")["name"] for _ in range(2)]
@@ -210,6 +214,7 @@ def test_prune_keeps_the_newest_proven_one_and_what_is_not_ours(backups: Backups
     backups.shell("mysql2", f"rmdir {PLACE}/20200101T000000Z {PLACE}/mine")
 
 
+@pytest.mark.long
 def test_an_interrupted_backup_is_none_and_the_next_run_clears_it_away(backups: Backups) -> None:
     before = sorted(backups.listed())
     begun = f"ls -d {PLACE}/*.part 2>&- || [ $i = 3000 ]"
@@ -224,6 +229,7 @@ def test_an_interrupted_backup_is_none_and_the_next_run_clears_it_away(backups: 
     backups.shell("mysql2", "systemctl reset-failed", check=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_too_little_room_is_told_before_anything_is_written(backups: Backups, method: str) -> None:
     size = "20m" if method == "physical" else "4k"
@@ -239,6 +245,7 @@ def test_too_little_room_is_told_before_anything_is_written(backups: Backups, me
         backups.shell("mysql2", "umount /mnt/small")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_a_broken_backup_is_not_proven_and_says_why(backups: Backups, method: str) -> None:
     name = backups.made(method)["name"]
@@ -259,6 +266,7 @@ def test_a_broken_backup_is_not_proven_and_says_why(backups: Backups, method: st
 # --- restore ---
 
 
+@pytest.mark.long
 def test_a_node_with_data_is_not_restored_into(backups: Backups) -> None:
     backups.made()
     before = backups.rows("mysql1"), backups.uptime("mysql1")
@@ -330,6 +338,7 @@ def test_a_restore_that_loses_power_is_done_by_the_next_one(backups: Backups) ->
     assert not backups.shell("mysql1", "ls -d /var/lib/mysql.restoring", check=False).stdout
 
 
+@pytest.mark.long
 def test_a_node_without_its_peer_is_restored_alone_if_said_so(backups: Backups) -> None:
     if backups.flavor != "mariadb":
         pytest.skip("the same code for both flavors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,72 @@ def test_tables_from_before_the_binary_log_begin_it(load_module, monkeypatch, fl
     assert loaded.is_copyable(flavor) is not begins
     loaded.make_copyable(flavor)
     assert [sql for sql in said if "binary_log" in sql] == ([loaded._FIRST_TRANSACTION] if begins else [])
+
+
+class Cloning:
+    """A server that clones, and waits for its source until it is told to stop."""
+
+    def __init__(self, receiving: str) -> None:
+        self.receiving, self.killed, self.asked = receiving, threading.Event(), 0
+
+    def local(self, sql: str) -> list[dict]:
+        if "clone_progress" in sql:
+            self.asked += 1
+            if self.receiving == "0" and self.asked == 3:
+                self.killed.set()
+            return [{"done": "5", "estimate": "10", "receiving": self.receiving}]
+        if sql.startswith("KILL QUERY 7;"):
+            self.killed.set()
+            return []
+        return [{"process": "7"}]
+
+
+@pytest.fixture
+def telling(load_module, monkeypatch, tmp_path):
+    loaded = load_module("modules", "mysql_data", __salt__={"event.send": lambda *_: None})
+    monkeypatch.setattr(loaded, "RECORD", tmp_path / "copy.json")
+    monkeypatch.setattr(loaded, "IDLE_SECONDS", 0)
+    return loaded
+
+
+@pytest.mark.parametrize(("receiving", "code", "lost"), [("1", 1317, True), ("1", 2013, False), ("0", 1317, False)])
+def test_a_clone_is_ended_when_its_source_is_gone(telling, monkeypatch, receiving, code, lost) -> None:
+    server = Cloning(receiving)
+    monkeypatch.setattr(telling.mysql_client, "local", server.local)
+    gone = telling.SqlError("the connection is lost")
+
+    def idle():
+        raise gone
+
+    def work():
+        assert server.killed.wait(30)
+        raise telling.SqlError("ended", code)
+
+    record = {"source": "192.168.1.5:3306", "phase": "copying", "done": 0, "of": 0}
+    if lost:
+        with pytest.raises(telling.SqlError, match="the connection is lost"):
+            telling._while_telling(record, work, idle)
+    else:
+        # Complete all the same; or with nothing to come from the source, which may then be silent.
+        assert telling._while_telling(record, work, idle).code == code
+    assert (record["done"], record["of"]) == (5, 10)
+
+
+def test_a_source_is_only_given_up_when_it_is_silent_three_times_in_a_row(telling, monkeypatch) -> None:
+    away = telling.SqlError("away")
+    answers = [away, away, [{"there": "2"}], away, away, away, away, [{"there": "0"}]]
+
+    def remote(*_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(telling.mysql_client, "remote", remote)
+    monkeypatch.setattr(telling, "_password", lambda: "x")
+    idle = telling._patience(SOURCE)
+    for _ in range(5):
+        idle()
+    for why in ("away", "away", "the connection is lost"):
+        with pytest.raises(telling.SqlError, match=why):
+            idle()
