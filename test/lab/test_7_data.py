@@ -167,6 +167,7 @@ def test_a_copy_that_loses_power_in_the_middle_begins_again(pair: Pair, victim: 
 
 
 def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
+    pair.sql("mysql1", "DELETE FROM shop.visits WHERE note = 'alone'")
     before = pair.settled()
     run = pair.rebuild(node="mysql2", limit=2)
     interrupted(pair, "copying", 1 << 20)
