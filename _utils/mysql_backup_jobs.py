@@ -144,6 +144,9 @@ def build(place: Path, record: Mapping[str, Any], data: Path, lock: int | None) 
         store.copy_tree(place / copies.DATA, data, lock)
         for foreign in copies.FOREIGN:
             (data / foreign).unlink(missing_ok=True)
+        if record["flavor"] == "mysql":
+            # A clone has none, and its copy could not load the clone plugin, which keeps a definition there.
+            (data / "performance_schema").mkdir(mode=0o750, exist_ok=True)
         store.give(data, mysql_private.USER)
         return
     flavor, layout = record["flavor"], copies.layout_of_new(record["layout"])

@@ -304,6 +304,8 @@ def test_an_emptied_node_is_restored_and_joins_with_all_rows(backups: Backups, m
     assert backups.flavor == "mariadb" or new["server_uuid"] not in (old["server_uuid"], peer["server_uuid"])
     assert backups.call("mysql2", "mysql_backup.find", "latest").endswith(made["name"])
     assert backups.call("mysql1", "mysql_backup.list")[made["name"]]["proven"] is None
+    # What was restored can be copied and backed up in its turn.
+    assert backups.call("mysql1", "mysql_data.is_copyable", backups.flavor) is True
     # Nothing was deleted, and nothing keeps the server closed.
     assert backups.shell("mysql1", "ls -d /var/lib/mysql.*").stdout.split()
     assert "restoring" not in backups.shell("mysql1", f"ls {Path(backups.config).parent}").stdout
