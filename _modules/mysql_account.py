@@ -75,9 +75,9 @@ def make(accounts, replication=None):
     for account in wanted:
         statements = mysql_accounts.statements(account, present.get((account.user, account.host)))
         if statements:
-            _local(statements)
+            _write(statements)
     for user, host in _leaving(accounts, wanted, present):
-        _local(mysql_accounts.removal(user, host))
+        _write(mysql_accounts.removal(user, host))
 
 
 def missing_databases(names):
@@ -111,7 +111,7 @@ def make_databases(names):
         salt 'mysql*' mysql_account.make_databases '[shop]'
     """
     quoted = ["`" + name.replace("`", "``") + "`" for name in names]
-    _local("SET SESSION sql_log_bin = 0;\n" + "".join(f"CREATE DATABASE IF NOT EXISTS {name};\n" for name in quoted))
+    _write("SET SESSION sql_log_bin = 0;\n" + "".join(f"CREATE DATABASE IF NOT EXISTS {name};\n" for name in quoted))
 
 
 def _wanted(accounts, replication, flavor):
@@ -166,6 +166,11 @@ def _server():
         return mysql_dialect.identify(text), mysql_dialect.version(text)
     except ValueError as error:
         raise CommandExecutionError(str(error)) from error
+
+
+def _write(sql):
+    with mysql_dialect.writable(_local):
+        _local(sql)
 
 
 def _local(sql):

@@ -189,9 +189,11 @@ def make_copyable(flavor):
     if not _has_copier(flavor):
         if flavor == "mariadb":
             raise CommandExecutionError("mariadb-dump is not installed; it comes with the client (mariadb-client)")
-        _local("SET SESSION sql_log_bin = 0;\nINSTALL PLUGIN clone SONAME 'mysql_clone.so';")
+        with mysql_dialect.writable(_local):
+            _local("SET SESSION sql_log_bin = 0;\nINSTALL PLUGIN clone SONAME 'mysql_clone.so';")
     if _lacks_history():
-        _local(_FIRST_TRANSACTION)
+        with mysql_dialect.writable(_local):
+            _local(_FIRST_TRANSACTION)
 
 
 def _has_copier(flavor):

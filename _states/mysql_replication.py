@@ -1,10 +1,11 @@
 """
-Replication between the two databases as states.
+Replication between the two databases, and from them to replicas, as states.
 """
 
 from salt.exceptions import CommandExecutionError
 
 import mysql_copy
+import mysql_dialect
 import mysql_join
 
 __virtualname__ = "mysql_replication"
@@ -13,6 +14,8 @@ __virtualname__ = "mysql_replication"
 BROKEN_TLS = "2026"
 # ER_MASTER_FATAL_ERROR_READING_BINLOG: also what a source says that was made anew while this server read from it.
 LOST_LOGS = "1236"
+# Seconds that a transaction may take to get from one master to the other.
+LAG = 10
 # Milliseconds; MySQL takes no more than this.
 FOREVER = 4294967295
 
@@ -132,6 +135,148 @@ def _replicating(ret, peer, source, wanted_id, wait, seed, own):
     return _running(ret, peer, status, source)
 
 
+def following(name, nodes, port, user, wait=120, tls=True, ca_file="", connect_retry=1, heartbeat=0.25, server=None):
+    """
+    This replica replicates from the master that the pillar names, by GTID, as :py:func:`replicating` does. While that
+    master is gone it may follow the other one (see ``mysql_follow.running``); this state moves it back once the first
+    one answers and has all that the replica has. A replica without data gets a copy of its master. One that has
+    transactions which no master has is refused.
+
+    name
+        This minion's id among ``nodes``; its ``replicates_from`` names the master.
+
+    nodes, port, user, wait, tls, ca_file, connect_retry, heartbeat, server
+        As for :py:func:`replicating`.
+
+    .. code-block:: yaml
+
+        replica1:
+          mysql_replication.following:
+            - nodes: {{ settings.nodes | json }}
+            - port: 3306
+            - user: repl
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    common = {"port": port, "user": user, "tls": tls, "ca_file": ca_file, "connect_retry": connect_retry,
+              "heartbeat": float(heartbeat)}  # fmt: skip
+    masters = {node: {"host": entry["address"], **common} for node, entry in nodes.items()
+               if entry.get("role") == "database"}  # fmt: skip
+    own = nodes.get(name, {})
+    if own.get("role") != "replica" or own.get("replicates_from") not in masters:
+        return dict(ret, result=False, comment=f"{name} is not a replica of one of {', '.join(masters)}.")
+    # The one that is named comes first.
+    named = own["replicates_from"]
+    masters = {node: masters[node] for node in [named, *(one for one in masters if one != named)]}
+    try:
+        return _following(ret, masters, own["server_id"], wait, server)
+    except CommandExecutionError as error:
+        if __opts__["test"] and not ret["changes"]:
+            changes = __salt__["mysql_replication.differences"](masters[named], fresh=True)
+            return dict(ret, result=None, changes=changes, comment=f"Would be set up once the server runs ({error}).")
+        return dict(ret, result=False, comment=str(error))
+
+
+def _following(ret, masters, wanted_id, wait, own):
+    named, source = next(iter(masters.items()))
+    here = __salt__["mysql_replication.server"]()
+    unfit = _unfit(here, wanted_id, source)
+    if unfit:
+        return _refused(ret, unfit)
+    if own and __salt__["mysql_data.status"]():
+        return _copy(ret, named, source, own, "a copy that was interrupted is made again", keep=False, both=False)
+    status = __salt__["mysql_replication.status"]()
+    if status is None:
+        return _follow(ret, masters, here, wait, own)
+    now = next((node for node, one in masters.items() if _address(one) == status["source"]), None)
+    if now is None or not status["gtid"]:
+        how = "" if status["gtid"] else " by file and position"
+        return _refused(
+            ret,
+            f"This server replicates from {status['source']}{how}, not from {named} ({_address(source)}) by GTID, and "
+            "is not re-pointed by itself. "
+            f"If you want that: {__salt__['mysql_replication.forget']()} Then apply again.",
+        )
+    more = _only_here(masters, now)
+    if more:
+        return _refused(
+            ret,
+            f"This replica has transactions that no master has ({more}): somebody wrote here, or the masters have lost "
+            f"them. {mysql_join.rebuild(ret['name'], now)}",
+        )
+    if now != named:
+        return _move_back(ret, masters, now, here, status, wait)
+    differences = __salt__["mysql_replication.differences"](source)
+    return _change(ret, named, source, differences, wait) if differences else _running(ret, named, status, source)
+
+
+def _only_here(masters, now):
+    """What neither master has; empty as well while one of them, which may have it, does not answer."""
+    for node in [now, *(one for one in masters if one != now)]:
+        more = __salt__["mysql_replication.errant"](masters[node], wait=LAG)
+        if not more:
+            return ""
+    return more
+
+
+def _follow(ret, masters, here, wait, own):
+    """A replica that replicates from nowhere yet."""
+    named, other = masters
+    if __opts__["test"]:
+        changes = __salt__["mysql_replication.differences"](masters[named])
+        return dict(ret, result=None, changes=changes, comment=f"Would replicate from {named}.")
+    found = {named: __salt__["mysql_replication.peer"](masters[named], wait=wait)}
+    master = named
+    if found[named] is None or mysql_join.is_empty(found[named]):
+        found[other] = __salt__["mysql_replication.peer"](masters[other], wait=0)
+        master = named if found[named] else other
+        why = ""
+        if found[master] is None:
+            why = f"waiting for {named}: {_address(masters[named])} did not let this server in within {wait} s"
+        elif mysql_join.is_empty(found[master]) and (found[named] is None or found[other] is None):
+            # What the other one has may be older than any binary log, and would never come.
+            why = f"waiting for {other if master == named else named}: {master} holds nothing, and the other may"
+        elif mysql_join.is_empty(found[master]) and not mysql_join.is_empty(found[other]):
+            why = f"waiting for {master} to become a copy of {other}"
+        if why:
+            return dict(ret, comment=f"{why}. Nothing is lost: apply again once the masters are set up.")
+    decision = mysql_join.follow(here, found[master], ret["name"], master)
+    if decision.action == mysql_join.REFUSE:
+        return _refused(ret, f"Not joined with {master}: {decision.why}.")
+    if decision.action == mysql_join.COPY:
+        if not own:
+            return _refused(ret, f"Not joined with {master}: {decision.why}. Apply mysql_ha, which makes a copy.")
+        return _copy(ret, master, masters[master], own, decision.why, decision.keep, both=False)
+    changes = __salt__["mysql_replication.differences"](masters[master])
+    __salt__["mysql_replication.replicate_from"](masters[master])
+    return _running(dict(ret, changes=changes), master, __salt__["mysql_replication.settled"]())
+
+
+def _move_back(ret, masters, now, here, status, wait):
+    """This replica follows the other master than the one that is named."""
+    named = next(iter(masters))
+    there = __salt__["mysql_replication.peer"](masters[named])
+    why = ""
+    if there is None:
+        why = f"{named} ({_address(masters[named])}) does not let this server in"
+    elif more := __salt__["mysql_replication.errant"](masters[named], wait=LAG):
+        why = f"{named} does not have all yet that this replica has ({more})"
+    else:
+        why = mysql_join.lost(here, there, named)
+    if why:
+        differences = __salt__["mysql_replication.differences"](masters[now])
+        if differences:
+            ret = _change(ret, now, masters[now], differences, wait)
+        else:
+            ret = _running(ret, now, status, masters[now])
+        return dict(ret, comment=f"{ret['comment']} It is not moved back: {why}.")
+    differences = __salt__["mysql_replication.differences"](masters[named])
+    if __opts__["test"]:
+        return dict(ret, result=None, changes=differences, comment=f"Would be moved from {now} to {named}.")
+    __salt__["mysql_replication.replicate_from"](masters[named])
+    ret = _running(dict(ret, changes=differences), named, __salt__["mysql_replication.settled"]())
+    return dict(ret, comment=f"Moved from {now} to {named}. {ret['comment']}")
+
+
 def _address(source):
     return f"{source['host']}:{source['port']}"
 
@@ -189,7 +334,7 @@ def _join(ret, peer, source, server, differences, wait, seed, own):
     return _running(dict(ret, changes=differences), peer, __salt__["mysql_replication.settled"]())
 
 
-def _copy(ret, peer, source, own, why, keep):
+def _copy(ret, peer, source, own, why, keep, both=True):
     """This server becomes a copy of its peer, and replicates from it."""
     changes = {"data": {"old": "kept aside" if keep else None, "new": f"a copy of {peer}"}}
     if __opts__["test"]:
@@ -199,7 +344,8 @@ def _copy(ret, peer, source, own, why, keep):
     __salt__["mysql_replication.replicate_from"](source)
     ret = _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"]())
     said = mysql_copy.said(made, peer, why)
-    return dict(ret, comment=f"{said} {ret['comment']} Apply to {peer} too: it may have stopped to read from here.")
+    also = f" Apply to {peer} too: it may have stopped to read from here." if both else ""
+    return dict(ret, comment=f"{said} {ret['comment']}{also}")
 
 
 def _change(ret, peer, source, differences, wait):
@@ -243,8 +389,8 @@ def _running(ret, peer, status, source=None):
 
 
 def _is_unreachable(error):
-    """Whether a receiver's error is that of a peer that is not there: CR_CONN_HOST_ERROR and its like."""
-    return error.split(":")[0] in ("2002", "2003", "2005", "2006", "2013")
+    """Whether a receiver's error is that of a peer that is not there."""
+    return error.split(":")[0] in mysql_dialect.UNREACHABLE
 
 
 def stopped(name):

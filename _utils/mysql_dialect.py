@@ -9,7 +9,8 @@ Knows nothing of Salt.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import mysql_gtid
@@ -17,6 +18,10 @@ from mysql_client import Row, quote
 
 #: The semi-sync source waits for acknowledgements "for ever": the longest that the server takes, in milliseconds.
 FOREVER = {"mysql": 4294967295, "mariadb": 18446744073709551615}
+
+
+#: What a receiver says of a source that is not there: CR_CONNECTION_ERROR, CR_CONN_HOST_ERROR and their like.
+UNREACHABLE = ("2002", "2003", "2005", "2006", "2013")
 
 
 class Dialect(NamedTuple):
@@ -242,6 +247,25 @@ def change_statements(dialect: Dialect, channel: Channel, password: str, version
     return statement
 
 
+def move_statements(dialect: Dialect, host: str, port: int, heartbeat: float, version_: tuple[int, ...] = ()) -> str:
+    """
+    Point a replica at another source, everything else left as it is, the account and its password above all.
+
+    heartbeat
+        The present one, in seconds, which MySQL would otherwise forget (CHANGE REPLICATION SOURCE TO, manual).
+    """
+    common = {"HOST": quote(host), "PORT": port, "HEARTBEAT_PERIOD": heartbeat}
+    if dialect.is_mariadb:
+        terms = [f"MASTER_{key} = {value}" for key, value in common.items()]
+        change = f"CHANGE MASTER TO {', '.join([*terms, 'MASTER_USE_GTID = slave_pos'])};\n"
+    else:
+        terms = [f"SOURCE_{key} = {value}" for key, value in {**common, "AUTO_POSITION": 1}.items()]
+        change = f"CHANGE REPLICATION SOURCE TO {', '.join(terms)};\n"
+        if version_ and version_ < (8, 0, 23):
+            change = change.replace("REPLICATION SOURCE TO", "MASTER TO").replace("SOURCE_", "MASTER_")
+    return dialect.stop() + change + dialect.start()
+
+
 def channel(dialect: Dialect, rows: list[Row], heartbeat: str | None = None) -> dict[str, object] | None:
     """The replication without a name among the status rows, in this project's words; None when there is none."""
     row = next((one for one in rows if not one.get(dialect.channel_key)), None)
@@ -278,3 +302,23 @@ def read_only_statements(dialect: Dialect, wanted: bool) -> str:
     """Close a server to writes, or open it. On MySQL super_read_only brings read_only; read_only=OFF clears both."""
     name = dialect.read_only[0] if wanted else dialect.read_only[-1]
     return f"SET GLOBAL {name} = {'ON' if wanted else 'OFF'};\n"
+
+
+@contextmanager
+def writable(ask: Callable[[str], list[Row]]) -> Iterator[None]:
+    """
+    Root may write meanwhile on a server that is read-only. Only MySQL's ``super_read_only`` stops root too; without it
+    ``read_only`` still stops everybody else.
+
+    ask
+        Runs statements on that server.
+    """
+    rows = ask("SHOW GLOBAL VARIABLES LIKE 'super_read_only';")
+    closed = bool(rows) and rows[0]["Value"] == "ON"
+    if closed:
+        ask("SET GLOBAL super_read_only = OFF;\n")
+    try:
+        yield
+    finally:
+        if closed:
+            ask("SET GLOBAL super_read_only = ON;\n")

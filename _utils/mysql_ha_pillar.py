@@ -47,9 +47,10 @@ _SECTIONS = _TOP_KEYS[3:]
 _NODE_KEYS = {
     "director": ("role", "address", "interface", "priority"),
     "database": ("role", "address", "interface", "server_id", "weight"),
+    "replica": ("role", "address", "interface", "server_id", "replicates_from"),
     "arbiter": ("role", "address", "interface"),
 }
-_REQUIRED_NODE_KEYS = ("role", "address", "priority", "server_id")
+_REQUIRED_NODE_KEYS = ("role", "address", "priority", "server_id", "replicates_from")
 _ENDPOINT_KEYS = ("address", "port", "serves", "check", "scheduler")
 _REQUIRED_ENDPOINT_KEYS = ("address", "port", "serves", "check")
 _SOURCE_PREFIXES = ("salt://", "http://", "https://", "file:///", "/")
@@ -78,7 +79,8 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         The value of the pillar key ``mysql_ha``, with its defaults applied or without.
     minion_id
         The minion that the pillar was made for. ``mysql_ha:secrets:replication`` may be missing on a minion
-        that is no database, so that each role can be given only the secrets it needs. ``None``: it is due.
+        that is no database and no replica, so that each role can be given only the secrets it needs. ``None``: it is
+        due.
     """
     if not isinstance(pillar, Mapping):
         return [f"{ROOT}: is {kind(pillar)}; allowed: a mapping with the keys {', '.join(_TOP_KEYS)}"]
@@ -107,7 +109,7 @@ def node(pillar: object, minion_id: object) -> Mapping[str, Any]:
 
 
 def nodes(pillar: object, role: str) -> dict[str, Mapping[str, Any]]:
-    """Return the nodes of one role (``director``, ``database``, ``arbiter``) in the order of the pillar."""
+    """Return the nodes of one role (``director``, ``database`` and so on) in the order of the pillar."""
     entries = _part(pillar, "nodes")
     return {name: entry for name, entry in entries.items() if isinstance(entry, Mapping) and entry.get("role") == role}
 
@@ -316,6 +318,7 @@ _NODE_RULES = {
     "interface": _INTERFACE,
     "priority": _whole(1, 254),
     "server_id": _whole(1, 4294967295),
+    "replicates_from": Rule("the minion id of a node with the role database", lambda value: isinstance(value, str)),
     "weight": _whole(0, 2147483647),
 }
 _ENDPOINT_RULES = {
@@ -422,9 +425,10 @@ def _nodes(pillar: Mapping[Any, Any]) -> Iterator[str]:
     for key, allowed in (
         ("address", "an address of its own"),
         ("priority", "a priority that no other director has"),
-        ("server_id", "a server_id that no other database has"),
+        ("server_id", "a server_id that no other database or replica has"),
     ):
         yield from _repeated(_values(path, entries, key), _NODE_RULES[key], allowed)
+    yield from _replicas(path, pillar)
     yield from _all_idle(path, pillar)
 
 
@@ -456,10 +460,23 @@ def _node_counts(path: str, entries: Mapping[Any, Any]) -> Iterator[str]:
     roles = [entry.get("role") if isinstance(entry, Mapping) else None for entry in entries.values()]
     # A node whose role is wrong may be the one that seems to be missing.
     all_known = all(_NODE_RULES["role"].accepts(role) for role in roles)
-    for role, low, allowed in (("director", 1, "1 or 2 directors"), ("database", 2, "exactly 2 databases")):
+    for role, low, allowed in (
+        ("director", 1, "1 or 2 directors"),
+        ("database", 2, "exactly 2 databases, which are both masters; more servers can have the role replica"),
+    ):
         count = roles.count(role)
         if count > 2 or (count < low and all_known):
             yield f"{path}: holds {count} {role}{'' if count == 1 else 's'}; allowed: {allowed}"
+
+
+def _replicas(path: str, pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say which replicas have a master that is no database."""
+    known = list(nodes(pillar, "database"))
+    for name, entry in nodes(pillar, "replica").items():
+        master = entry.get("replicates_from")
+        if isinstance(master, str) and master not in known:
+            allowed = f"one of the databases: {', '.join(map(_label, known)) or 'there are none'}"
+            yield f"{path}:{_label(name)}:replicates_from: is {literal(master)}; allowed: {allowed}"
 
 
 def _values(path: str, entries: Mapping[Any, Any], key: str) -> Iterator[tuple[str, object]]:
@@ -695,7 +712,7 @@ def _is_replication_due(pillar: Mapping[Any, Any], minion_id: object) -> bool:
     """Return whether the replication password must be in this pillar."""
     if minion_id is None:
         return bool(nodes(pillar, "database"))
-    return node(pillar, minion_id).get("role") == "database"
+    return node(pillar, minion_id).get("role") in ("database", "replica")
 
 
 def _vrrp_secret(path: str, value: object, vrrp: Mapping[Any, Any]) -> Iterator[str]:

@@ -38,6 +38,18 @@ def shown_certificate(host: str, port: int, timeout: float = 10) -> bytes:
         raise HandshakeError(f"{host}:{port} shows no certificate: {error}") from error
 
 
+def greeting(host: str, port: int, timeout: float) -> bool | None:
+    """
+    How a server greets whoever connects: True, it lets clients log in; False, it only says why it does not (too many
+    connections, for example); None, there is no answer within ``timeout`` seconds (for each step of it).
+    """
+    try:
+        with socket.create_connection((host, port), timeout) as plain:
+            return _packet(plain)[0] == 10
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def _packet(connection: socket.socket) -> bytes:
     head = _exactly(connection, 4)
     return _exactly(connection, int.from_bytes(head[:3], "little"))

@@ -64,6 +64,50 @@ def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> D
     )
 
 
+def follow(here: Server, there: Server, me: str, master: str) -> Decision:
+    """
+    What a replica does about its master when it does not replicate from it yet. It never gives anything: what it has
+    and its master lacks is in the way.
+
+    here, there
+        The replica and its master.
+    me, master
+        Their names, for sentences.
+    """
+    same = _same(here, there)
+    if same:
+        return Decision(REFUSE, same)
+    if is_empty(here):
+        return Decision(REPLICATE) if is_empty(there) else Decision(COPY, f"{master} has data and this server has none")
+    if is_empty(there):
+        return Decision(REFUSE, f"this replica has data and {master} has none; is it the master that is meant?")
+    why = _conflict(here, there, me, master) or surplus(here, there, me, master)
+    return Decision(REFUSE, f"{why}. {rebuild(me, master)}") if why else Decision(REPLICATE)
+
+
+def surplus(here: Server, there: Server, me: str, master: str) -> str:
+    """What a replica has that its master lacks, as a clause; empty when there is nothing."""
+    dialect = mysql_dialect.DIALECTS[here["flavor"]]
+    more = mysql_gtid.subtract(dialect.parse(here["gtids"]), dialect.parse(there["gtids"]))
+    return f"{me} has transactions that {master} lacks ({mysql_gtid.text(more, dialect.is_mariadb)})" if more else ""
+
+
+def lost(here: Server, there: Server, master: str) -> str:
+    """What a replica needs and its master no longer has in its binary logs, as a clause; empty when all is there."""
+    dialect = mysql_dialect.DIALECTS[here["flavor"]]
+    gone = mysql_gtid.subtract(dialect.parse(there["purged"]), dialect.parse(here["gtids"]))
+    missing = mysql_gtid.text(gone, dialect.is_mariadb)
+    return f"{master} no longer has the binary logs that this server needs ({missing})" if gone else ""
+
+
+def rebuild(me: str, master: str) -> str:
+    """How an operator makes a replica anew."""
+    return (
+        "Make this replica anew, which keeps aside what it has: salt-run state.orchestrate "
+        f"mysql_ha.orch.rebuild pillar='{{rebuild: {{node: {me}, from: {master}}}}}'"
+    )
+
+
 def is_empty(server: Server) -> bool:
     """Whether a server holds no tables of users, and its binary log never had anything."""
     return not server["tables"] and not server["gtids"]
@@ -104,11 +148,7 @@ def _conflict(here: Server, there: Server, me: str, peer: str) -> str:
         # A server skips what carries its own server_id, and would never notice.
         missing = mysql_gtid.text(skipped, dialect.is_mariadb)
         return f"{me} has lost transactions that it once wrote itself, and that only {peer} has ({missing})"
-    lost = mysql_gtid.subtract(dialect.parse(there["purged"]), mine)
-    if lost:
-        missing = mysql_gtid.text(lost, dialect.is_mariadb)
-        return f"{peer} no longer has the binary logs that this server needs ({missing})"
-    return ""
+    return lost(here, there, peer)
 
 
 def _wrote(origin: mysql_gtid.Origin, own: tuple[str, int]) -> bool:

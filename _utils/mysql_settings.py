@@ -68,6 +68,12 @@ _DIALECT_DEFAULTS: dict[str, dict[str, Value]] = {
         "rpl_semi_sync_master_wait_point": "AFTER_SYNC",
     },
 }
+#: What a replica gets beside that, whatever the pillar says: it takes no writes but those of its replication.
+REPLICA: dict[str, dict[str, Value]] = {
+    "mysql": {"read_only": True, "super_read_only": True},
+    # It may ask either master for what comes after a transaction that only the other one had, and has sent to it.
+    "mariadb": {"read_only": True, "gtid_ignore_duplicates": True},
+}
 # Two spellings of one option.
 _ALIASES = (("slave_", "replica_"), ("_slave", "_replica"), ("master_", "source_"))
 #: The value of a variable that is no longer specified.
@@ -100,14 +106,15 @@ def options(
     flavor
         ``mysql`` or ``mariadb``.
     node
-        The node's entry in the pillar: ``server_id`` and ``address``; and ``auto_increment_offset``, another one for
-        each server.
+        The node's entry in the pillar: ``role``, ``server_id`` and ``address``; and ``auto_increment_offset``, another
+        one for each server.
     port, pillar
         ``mysql_ha:database:port`` and ``mysql_ha:database:settings``.
     tls
         ``ca``, ``certificate`` and ``key``: the files that the server shows its clients; None for its own.
     """
     server_id = int(node["server_id"])
+    is_replica = node.get("role") == "replica"
     own: dict[str, Value] = {
         "server_id": server_id,
         "port": port,
@@ -115,10 +122,13 @@ def options(
         "report_host": str(node["address"]),
         "log_bin": "binlog",
         "relay_log": "relay-bin",
-        # Two writers never give out the same number.
-        "auto_increment_increment": 2,
-        "auto_increment_offset": node.get("auto_increment_offset", 2 - server_id % 2),
     }
+    if not is_replica:
+        # Two writers never give out the same number.
+        own |= {
+            "auto_increment_increment": 2,
+            "auto_increment_offset": node.get("auto_increment_offset", 2 - server_id % 2),
+        }
     if flavor == "mariadb":
         # Each writer has a domain of its own, or both appliers stop.
         own |= {"gtid_domain_id": server_id, "gtid_strict_mode": True, "log_slave_updates": True,
@@ -130,7 +140,11 @@ def options(
     said = {plain_name(name): value for name, value in pillar.items()}
     named = {_canonical(name) for name in said}
     kept = {name: value for name, value in defaults(flavor).items() if _canonical(name) not in named}
-    return own | kept | said
+    if not is_replica:
+        return own | kept | said
+    # Last, where it wins over every spelling of it before.
+    closed = REPLICA[flavor]
+    return {name: value for name, value in (own | kept | said).items() if name not in closed} | closed
 
 
 def _canonical(name: str) -> str:

@@ -8,6 +8,8 @@ include:
 {%- elif role == 'database' %}
   - mysql_ha.database
   - mysql_ha.realserver
+{%- elif role == 'replica' %}
+  - mysql_ha.replica
 {%- else %}
   - mysql_ha.unlisted
 {%- endif %}

@@ -4,6 +4,6 @@ include:
 
 mysql_ha-unlisted-test-show_notification:
   test.show_notification:
-    - text: {{ ('nothing to do on ' ~ grains['id'] ~ ': mysql_ha:nodes lists it neither as director nor as database') | json }}
+    - text: {{ ('nothing to do on ' ~ grains['id'] ~ ': mysql_ha:nodes lists it neither as director nor as database nor as replica') | json }}
     - require:
       - sls: mysql_ha.sync

@@ -1,4 +1,4 @@
-# The applications' databases and accounts, and the account that the other database replicates with.
+# The applications' databases and accounts, and the account that the others replicate with.
 {%- from 'mysql_ha/map.jinja' import database_addresses, flavor, settings, yaml with context %}
 
 include:

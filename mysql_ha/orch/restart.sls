@@ -1,12 +1,12 @@
-# salt-run state.orchestrate mysql_ha.orch.restart: the databases, one after the other, are restarted if a setting waits
-# for that. The first failure stops it: the other database then still serves.
+# salt-run state.orchestrate mysql_ha.orch.restart: the replicas and then the databases, one after the other, are
+# restarted if a setting waits for that. The first failure stops it: the other database then still serves.
 {%- set given = salt['pillar.get']('mysql_ha', {}) %}
 {%- set nodes = given.get('nodes', {}) if given is mapping else {} %}
-{%- set databases = [] %}
-{%- for id, entry in nodes.items() if entry is mapping and entry.get('role') == 'database' %}
-{%-   do databases.append(id) %}
+{%- set databases, replicas = [], [] %}
+{%- for id, entry in nodes.items() if entry is mapping and entry.get('role') in ('database', 'replica') %}
+{%-   do (databases if entry.role == 'database' else replicas).append(id) %}
 {%- endfor %}
-{%- for id in databases %}
+{%- for id in replicas + databases %}
 
 mysql_ha-orch-restart-salt-state-{{ id }}:
   salt.state:

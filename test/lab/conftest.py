@@ -29,7 +29,7 @@ from pillars import ARTICLE, EXAMPLE, as_yaml, changed  # noqa: E402
 WRONG_PILLARS = {
     "role": (
         changed(EXAMPLE, "nodes", "mysql2", "role", "slave"),
-        "mysql_ha:nodes:mysql2:role: is 'slave'; allowed: director, database, arbiter",
+        "mysql_ha:nodes:mysql2:role: is 'slave'; allowed: director, database, replica, arbiter",
     ),
     "vip": (
         changed(EXAMPLE, "endpoints", "write", "address", "192.168.1.1000"),

@@ -16,7 +16,7 @@ from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DATABASES, DIRECTORS
 
 OUR_STATES = ("mysql_backup.", "mysql_ha.", "keepalived.", "source_build.", "mysql_replication.", "mysql_server.",
-              "mysql_account.", "mysql_tls.", "mysql_data.")  # fmt: skip
+              "mysql_account.", "mysql_tls.", "mysql_data.", "mysql_follow.")  # fmt: skip
 UNLISTED = ("master", "client")
 
 

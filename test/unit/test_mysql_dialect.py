@@ -177,3 +177,38 @@ def test_an_answer_of_mysql_8_4_that_gave_up() -> None:
     now = dialect.channel(dialect.identify("8.4.0"), [RECORDED["8.4"]], "30.000")
     assert (now["receiving"], now["applying"], now["seconds_behind"], now["gtid"]) == (False, True, None, False)
     assert now["receiver_error"].startswith("2005: Error connecting to source")
+
+
+def test_a_move_names_the_source_alone() -> None:
+    assert dialect.move_statements(dialect.MYSQL, "192.168.1.6", 3306, 0.25, (9, 7, 4)) == (
+        "STOP REPLICA;\nCHANGE REPLICATION SOURCE TO SOURCE_HOST = '192.168.1.6', SOURCE_PORT = 3306, "
+        "SOURCE_HEARTBEAT_PERIOD = 0.25, SOURCE_AUTO_POSITION = 1;\nSTART REPLICA;\n"
+    )
+    assert dialect.move_statements(dialect.MARIADB, "192.168.1.6", 3306, 0.25) == (
+        "STOP SLAVE;\nCHANGE MASTER TO MASTER_HOST = '192.168.1.6', MASTER_PORT = 3306, "
+        "MASTER_HEARTBEAT_PERIOD = 0.25, MASTER_USE_GTID = slave_pos;\nSTART SLAVE;\n"
+    )
+    assert "CHANGE MASTER TO MASTER_HOST" in dialect.move_statements(dialect.MYSQL, "a", 1, 1, (8, 0, 22))
+
+
+@pytest.mark.parametrize(("value", "asked"), [
+    ("ON", ["SHOW", "SET GLOBAL super_read_only = OFF", "write", "SET GLOBAL super_read_only = ON"]),
+    ("OFF", ["SHOW", "write"]),
+    (None, ["SHOW", "write"]),
+])  # fmt: skip
+@pytest.mark.parametrize("fails", [False, True])
+def test_root_writes_on_a_closed_server_and_it_is_closed_again(value, asked, fails) -> None:
+    done = []
+
+    def ask(sql):
+        done.append(sql)
+        return [{"Variable_name": "super_read_only", "Value": value}] if value and sql.startswith("SHOW") else []
+
+    try:
+        with dialect.writable(ask):
+            ask("write")
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        assert fails
+    assert [one.strip(";\n") if one[:4] != "SHOW" else "SHOW" for one in done] == asked

@@ -54,7 +54,10 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
 TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, database, secrets"
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
-ROLES = "director, database, arbiter"
+REPLICA = "role, address, interface, server_id, replicates_from"
+ROLES = "director, database, replica, arbiter"
+TWO_DATABASES = "exactly 2 databases, which are both masters; more servers can have the role replica"
+REPLICA_NODE = {"role": "replica", "address": "192.168.1.7", "server_id": 3, "replicates_from": "mysql1"}
 ADDRESS = "an IPv4 unicast address such as 192.168.1.5"
 NODE_NAME = "1 to 63 of the characters A-Z a-z 0-9 . _ - (in quotes if a number)"
 NAME = "1 to 32 of the characters A-Z a-z 0-9 _ - (in quotes if a number)"
@@ -187,7 +190,7 @@ ONE_CHANGE = [
         "nodes.mysql2.server_id",
         1,
         "nodes:mysql2:server_id: is 1, as is mysql_ha:nodes:mysql1:server_id;"
-        " allowed: a server_id that no other database has",
+        " allowed: a server_id that no other database or replica has",
     ),
     ("nodes.mysql1.weight", -1, "nodes:mysql1:weight: is -1; allowed: a whole number from 0 to 2147483647"),
     (
@@ -196,11 +199,11 @@ ONE_CHANGE = [
         "nodes:mysql1:weight: is 2147483648; allowed: a whole number from 0 to 2147483647",
     ),
     ("nodes.lvs3", THIRD_DIRECTOR, "nodes: holds 3 directors; allowed: 1 or 2 directors"),
-    ("nodes.mysql2", DELETE, "nodes: holds 1 database; allowed: exactly 2 databases"),
+    ("nodes.mysql2", DELETE, f"nodes: holds 1 database; allowed: {TWO_DATABASES}"),
     (
         "nodes.mysql3",
         {"role": "database", "address": "192.168.1.7", "server_id": 3},
-        "nodes: holds 3 databases; allowed: exactly 2 databases",
+        f"nodes: holds 3 databases; allowed: {TWO_DATABASES}",
     ),
     (
         "nodes.a b",
@@ -210,7 +213,8 @@ ONE_CHANGE = [
     (
         "nodes.master",
         "192.168.1.7",
-        "nodes:master: is text; allowed: a mapping with the keys role, address, interface, priority, server_id, weight",
+        "nodes:master: is text; allowed: a mapping with the keys role, address, interface, priority, server_id, "
+        "replicates_from, weight",
     ),
     # endpoints
     ("endpoints", {}, "endpoints: holds no endpoint; allowed: at least one"),
@@ -653,7 +657,7 @@ def test_one_wrong_value_gives_no_other_sentence(path: str, value: Any) -> None:
             [("nodes", {})],
             [
                 "mysql_ha:nodes: holds 0 directors; allowed: 1 or 2 directors",
-                "mysql_ha:nodes: holds 0 databases; allowed: exactly 2 databases",
+                f"mysql_ha:nodes: holds 0 databases; allowed: {TWO_DATABASES}",
             ],
         ),
         # The node with the wrong role may be the missing director: no sentence about the number.
@@ -781,6 +785,51 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_rules_know_the_defaults() -> None:
     assert DEFAULTS["vrrp"]["version"] == mysql_ha_pillar.DEFAULT_VRRP_VERSION
     assert DEFAULTS["database"]["port"] == mysql_ha_pillar.DEFAULT_DATABASE_PORT
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        ({"server_id": 2}, "server_id: is 2, as is mysql_ha:nodes:mysql2:server_id; allowed: "
+         "a server_id that no other database or replica has"),
+        ({"address": "192.168.1.5"}, "address: is '192.168.1.5', as is mysql_ha:nodes:mysql1:address; allowed: "
+         "an address of its own"),
+        ({"server_id": DELETE}, "server_id: is missing; allowed: a whole number from 1 to 4294967295"),
+        ({"replicates_from": DELETE},
+         "replicates_from: is missing; allowed: the minion id of a node with the role database"),
+        ({"replicates_from": 1}, "replicates_from: is 1; allowed: the minion id of a node with the role database"),
+        ({"replicates_from": "mysql3"},
+         "replicates_from: is 'mysql3'; allowed: one of the databases: mysql1, mysql2"),
+        ({"replicates_from": "replica1"},
+         "replicates_from: is 'replica1'; allowed: one of the databases: mysql1, mysql2"),
+        ({"weight": 3}, f"weight: is not a key of a node with the role replica; allowed: {REPLICA}"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_replica_is_described_wholly(changes: dict[str, Any], expected: str | None) -> None:
+    node = {key: value for key, value in (REPLICA_NODE | changes).items() if value is not DELETE}
+    found = mysql_ha_pillar.errors(pillar(("nodes.replica1", node)))
+    assert found == ([] if expected is None else [f"mysql_ha:nodes:replica1:{expected}"])
+
+
+def test_there_may_be_any_number_of_replicas_but_only_replicas_have_a_master() -> None:
+    many = [
+        (f"nodes.r{number}", REPLICA_NODE | {"address": f"192.168.2.{number}", "server_id": number})
+        for number in range(3, 40)
+    ]
+    assert mysql_ha_pillar.errors(pillar(*many)) == []
+    assert mysql_ha_pillar.errors(pillar(("nodes.mysql2.replicates_from", "mysql1"))) == [
+        f"mysql_ha:nodes:mysql2:replicates_from: is not a key of a node with the role database; allowed: {DATABASE}"
+    ]
+
+
+def test_a_replica_needs_the_replication_password() -> None:
+    without = pillar(("nodes.replica1", REPLICA_NODE), ("secrets", {}))
+    assert mysql_ha_pillar.errors(without, "replica1") == [
+        f"mysql_ha:secrets:replication: is missing; allowed: {REPLICATION}"
+    ]
+    assert mysql_ha_pillar.errors(without, "lvs1") == []
 
 
 def test_each_role_needs_only_its_own_secrets() -> None:

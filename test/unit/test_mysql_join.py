@@ -101,3 +101,29 @@ def test_a_server_that_holds_something_is_never_replaced_unless_the_pillar_says_
         assert seed == "mysql2"
     if decision.action == COPY:
         assert not mysql_join.is_empty(there)
+
+
+REPLICAS = {
+    "both empty": (server(1), server(2), REPLICATE, ""),
+    "the master has data": (server(1), server(2, "2-2-9", 3), COPY, ""),
+    "the master has data, older than its binary log": (server(1), server(2, "", 3), COPY, ""),
+    "the replica has data, the master none": (server(1, "2-2-9", 3), server(2), REFUSE, "mysql1 has none"),
+    "equal": (server(1, "2-2-9", 3), server(2, "2-2-9", 3), REPLICATE, ""),
+    "behind": (server(1, "2-2-5", 3), server(2, "2-2-9", 3), REPLICATE, ""),
+    "behind, without the logs": (server(1, "2-2-5", 3), server(2, "2-2-9", 3, "2-2-6"), REFUSE, "no longer has"),
+    "errant": (server(1, "1-1-1,2-2-9", 3), server(2, "2-2-9", 3), REFUSE, "that mysql1 lacks (1-1-1)"),
+    "diverged": (server(1, "1-1-1", 3), server(2, "2-2-9", 3), REFUSE, "both servers hold transactions"),
+    "one machine's copy": (server(1, "2-2-9", 3), server(1, "2-2-9", 3), REFUSE, "both servers have the server_id 1"),
+    "MySQL, errant": (mysql(1, f"{A}:1,{B}:1-5"), mysql(2, f"{B}:1-5"), REFUSE, f"that mysql1 lacks ({A}:1)"),
+}
+
+
+@pytest.mark.parametrize("situation", REPLICAS)
+def test_a_replica_takes_and_never_gives(situation) -> None:
+    here, there, action, why = REPLICAS[situation]
+    decision = mysql_join.follow(here, there, "replica1", "mysql1")
+    assert decision.action == action
+    assert why in decision.why
+    assert not decision.keep
+    if action == REFUSE and "has none" not in why and "server_id" not in why:
+        assert "mysql_ha.orch.rebuild pillar='{rebuild: {node: replica1, from: mysql1}}'" in decision.why

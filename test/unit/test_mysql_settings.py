@@ -41,6 +41,20 @@ def test_the_pillar_wins_in_any_spelling(flavor, said, gone) -> None:
     assert gone not in options
 
 
+@FLAVORS
+def test_a_replica_takes_no_writes_whatever_the_pillar_says(flavor) -> None:
+    node = {"role": "replica", "server_id": 3, "address": "192.168.1.7", "replicates_from": "mysql1"}
+    said = {"read_only": False, "super-read-only": "OFF", "loose_read_only": 0, "max_connections": 9}
+    options = settings.options(flavor, node, 3306, said)
+    closed = {"mysql": ["read_only", "super_read_only"], "mariadb": ["read_only", "gtid_ignore_duplicates"]}[flavor]
+    assert [options[name] for name in closed] == [True, True]
+    # The server goes by the last that it reads.
+    assert list(options)[-2:] == closed
+    assert options["max_connections"] == 9
+    assert not any("auto_increment" in option for option in options)
+    assert not set(closed) & set(settings.options(flavor, NODE, 3306, {}))
+
+
 def test_given_certificates() -> None:
     options = settings.options("mysql", NODE, 3306, {}, {"ca": "/a", "certificate": "/b", "key": "/c"})
     assert (options["ssl_ca"], options["ssl_cert"], options["ssl_key"]) == ("/a", "/b", "/c")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from .plan import ADDRESSES, LAN, HostPlan
+from .plan import ADDRESSES, LAN, OPTIONAL, HostPlan
 
 SALT_COMMANDS = ["salt", "salt-call", "salt-key", "salt-run", "salt-ssh", "spm"]
 NETWORK_SCRIPT = """#!/bin/sh
@@ -74,7 +74,7 @@ def write_identity(host: HostPlan, ssh_public_key: str) -> None:
     """Write the host's own files into its (mounted) disk; the same each time."""
     root = host.root
     write(root / "etc/hostname", host.name + "\n")
-    names = "".join(f"{address} {name}\n" for name, address in ADDRESSES.items())
+    names = "".join(f"{address} {name}\n" for name, address in (ADDRESSES | OPTIONAL).items())
     write(root / "etc/hosts", "127.0.0.1 localhost\n" + names)
     identity = uuid.uuid5(uuid.NAMESPACE_DNS, host.machine).hex
     write(root / "etc/machine-id", identity + "\n")

@@ -30,8 +30,14 @@ SHUTDOWN_SECONDS = 30  # what has not ended by then is killed
 class Lab:
     """A lab by name. Every verb can be repeated, and goes on where an interrupted one stopped."""
 
-    def __init__(self, name: str = "lab", database: str | None = None, without: Collection[str] = ()) -> None:
-        self.plan: LabPlan = lab_plan(name, not kernel_has_ipvs(), database, without)
+    def __init__(
+        self,
+        name: str = "lab",
+        database: str | None = None,
+        without: Collection[str] = (),
+        also: Collection[str] = (),
+    ) -> None:
+        self.plan: LabPlan = lab_plan(name, not kernel_has_ipvs(), database, without, also)
         self.key = self.plan.directory / "ssh_key"
 
     @contextmanager

@@ -25,6 +25,8 @@ ADDRESSES = {
     "mysql2": "192.168.1.6",
     "client": "192.168.1.30",
 }
+# Hosts that a lab has only when asked for.
+OPTIONAL = {"replica1": "192.168.1.7"}
 DIRECTORS = ("lvs1", "lvs2")
 DATABASES = ("mysql1", "mysql2")
 NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
@@ -134,25 +136,29 @@ class LabPlan:
 
 
 def lab_plan(
-    name: str, directors_need_kernel: bool, database: str | None = None, without: Collection[str] = ()
+    name: str,
+    directors_need_kernel: bool,
+    database: str | None = None,
+    without: Collection[str] = (),
+    also: Collection[str] = (),
 ) -> LabPlan:
     """Plan a lab called ``name`` (1-8 of a-z0-9); several can stand side by side.
 
     Without ``database`` its databases are what they already were, and MariaDB in a new lab. ``without``
-    leaves hosts out.
+    leaves hosts out, and ``also`` names those of OPTIONAL that it has beside those that it already has.
     """
     if not NAME.fullmatch(name):
         raise LabError(f"--name: is '{name}'; allowed: 1 to 8 lower-case letters and digits, a letter first")
     flavor = _flavor(database or recorded_flavor(name) or DEFAULT_FLAVOR)
     hosts = {}
-    for host, text in ADDRESSES.items():
-        if host in without:
+    for host, text in (ADDRESSES | OPTIONAL).items():
+        if host in without or (host in OPTIONAL and host not in also and not (STATE / name / host).exists()):
             continue
         address = netaddr.IPAddress(text)
         if address not in LAN:
             raise LabError(f"{host}: {address} lies outside the LAN {LAN}")
         own_kernel = directors_need_kernel and host in DIRECTORS
-        hosts[host] = HostPlan(name, host, address, own_kernel, flavor if host in DATABASES else None)
+        hosts[host] = HostPlan(name, host, address, own_kernel, flavor if host in (*DATABASES, *OPTIONAL) else None)
     return LabPlan(name, flavor, hosts)
 
 

@@ -1,0 +1,20 @@
+# This replica replicates from the master that the pillar names, or from the other one while that is gone.
+{%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
+
+include:
+  - mysql_ha.database.accounts
+
+mysql_ha-replica-replication-mysql_replication-following:
+  mysql_replication.following:
+    - name: {{ grains['id'] }}
+    - nodes: {{ yaml(settings.nodes) }}
+    - port: {{ yaml(settings.database.port) }}
+    - user: {{ yaml(settings.database.replication.user) }}
+    - wait: {{ yaml(settings.database.replication.wait) }}
+    - tls: {{ yaml(settings.database.replication.tls) }}
+    - ca_file: {{ yaml(tls_files.ca if tls_files else '') }}
+    - connect_retry: {{ yaml(settings.database.replication.connect_retry) }}
+    - heartbeat: {{ yaml(settings.database.replication.heartbeat) }}
+    - server: {{ yaml({'service': server.service, 'flavor': flavor, 'config': server.config}) }}
+    - require:
+      - sls: mysql_ha.database.accounts
