@@ -8,13 +8,17 @@ import salt.state
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from salt_fixtures import EXAMPLE, REPOSITORY
+from salt_fixtures import EXAMPLE as TWO_MASTERS
+from salt_fixtures import REPOSITORY
 
+EXAMPLE = copy.deepcopy(TWO_MASTERS)
+EXAMPLE["mysql_ha"]["nodes"]["replica1"] = {
+    "role": "replica", "address": "192.168.1.7", "server_id": 3, "replicates_from": "mysql1"}  # fmt: skip
 NAMES = sorted(
     ".".join(("mysql_ha", *path.relative_to(REPOSITORY / "mysql_ha").with_suffix("").parts)).removesuffix(".init")
     for path in (REPOSITORY / "mysql_ha").rglob("*.sls")
 )
-ROLES = {"lvs1": "director", "mysql1": "database", "web1": None}
+ROLES = {"lvs1": "director", "mysql1": "database", "replica1": "replica", "web1": None}
 SECRET = "change-me-please"
 NOT_IN_YAML = '\x00\x7f \x85\n\u2028\ufffe \U0001f600 "{{ {% #'
 
@@ -57,9 +61,12 @@ def test_every_sls_can_be_applied_alone(render, minion, sls) -> None:
 def test_roles_get_what_they_need_and_nothing_else(render) -> None:
     director = {chunk["__sls__"] for chunk in render("lvs1", EXAMPLE, "mysql_ha")}
     database = {chunk["__sls__"] for chunk in render("mysql1", EXAMPLE, "mysql_ha")}
+    replica = {chunk["__sls__"] for chunk in render("replica1", EXAMPLE, "mysql_ha")}
     other = {chunk["__sls__"] for chunk in render("web1", EXAMPLE, "mysql_ha")}
     assert not [sls for sls in director if "database" in sls or "realserver" in sls]
-    assert not [sls for sls in database if "director" in sls]
+    assert not [sls for sls in database if "director" in sls or "replica." in sls]
+    assert not [sls for sls in replica if "director" in sls or "realserver" in sls or sls.endswith("e.replication")]
+    assert {"mysql_ha.replica.replication", "mysql_ha.replica.follow", "mysql_ha.database.accounts"} <= replica
     assert other == {"mysql_ha.sync", "mysql_ha.unlisted"}
 
 
@@ -111,10 +118,10 @@ PATHS = [
 ] + [
     [key, inner] for key, value in EXAMPLE["mysql_ha"].items() if isinstance(value, dict) for inner in value
 ] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
-     ["database", "replication", "user"]]  # fmt: skip
+     ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("minion", ["lvs1", "mysql1"])
+@pytest.mark.parametrize("minion", ["lvs1", "mysql1", "replica1"])
 @pytest.mark.parametrize("value", [None, "a: {b", [5], {"x": None}], ids=str)
 def test_each_wrong_value_everywhere_still_renders(render, minion, value) -> None:
     for path in PATHS:
@@ -179,11 +186,34 @@ def test_certificates_are_made_given_or_the_servers_own(render, flavor, tls, sec
 def test_a_restart_goes_from_one_database_to_the_next(render) -> None:
     chunks = [chunk for chunk in render("web1", EXAMPLE, "mysql_ha.orch.restart") if chunk["fun"] == "state"]
     assert [(chunk["tgt"], chunk["sls"]) for chunk in chunks] == [
-        ("mysql1", "mysql_ha.database.restart"), ("mysql2", "mysql_ha.database.restart")]  # fmt: skip
+        (minion, "mysql_ha.database.restart") for minion in ("replica1", "mysql1", "mysql2")]  # fmt: skip
     assert all(chunk["failhard"] for chunk in chunks)
-    assert chunks[1]["require"] == [{"salt": "mysql_ha-orch-restart-salt-state-mysql1"}]
+    assert chunks[2]["require"] == [{"salt": "mysql_ha-orch-restart-salt-state-mysql1"}]
     nothing = render("web1", {"mysql_ha": {}}, "mysql_ha.orch.restart")
     assert [chunk["fun"] for chunk in nothing] == ["fail_without_changes"]
+
+
+@pytest.mark.parametrize(("asked", "steps"), [
+    ({"node": "mysql2"}, [("mysql2", "database.rebuild"), ("mysql2", "database"), ("mysql1", "database.replication")]),
+    ({"node": "replica1"}, [("replica1", "database.rebuild"), ("replica1", "replica")]),
+    ({"node": "replica1", "from": "mysql2"}, [("replica1", "database.rebuild"), ("replica1", "replica")]),
+    ({"node": "mysql2", "from": "replica1"}, None),
+    ({"node": "lvs1"}, None),
+], ids=str)  # fmt: skip
+def test_a_database_or_a_replica_is_rebuilt_from_a_database(render, asked, steps) -> None:
+    chunks = render("web1", EXAMPLE | {"rebuild": asked}, "mysql_ha.orch.rebuild")
+    if steps is None:
+        assert [chunk["fun"] for chunk in chunks] == ["fail_without_changes"]
+        return
+    assert [(chunk["tgt"], chunk["sls"].removeprefix("mysql_ha.")) for chunk in chunks] == steps
+    assert chunks[0]["pillar"]["rebuild"]["from"] == asked.get("from", "mysql1")
+
+
+def test_the_masters_let_the_replicas_in(render) -> None:
+    for minion in ("mysql1", "mysql2", "replica1"):
+        chunk = next(one for one in render(minion, EXAMPLE, "mysql_ha") if one["fun"] == "managed"
+                     and one["state"] == "mysql_account")  # fmt: skip
+        assert chunk["replication"]["hosts"] == ["192.168.1.5", "192.168.1.6", "192.168.1.7"]
 
 
 @pytest.mark.parametrize(("backup", "making"), [
