@@ -49,7 +49,7 @@ mysql_ha-orch-rebuild-test-fail_without_changes:
     - name: >-
         Nothing was changed. Say which database is rebuilt, and from which:
         pillar='{rebuild: {node: mysql2, from: mysql1, limit: 50} }', with `node` and `from` two of
-        {{ databases | join(', ') ~ (' (`node` also of ' ~ replicas | join(', ') ~ ')' if replicas else '') or 'mysql_ha:nodes, which the master must have in its own pillar (see mysql_ha.orch.restart)' }},
-        and `limit` in whole MiB a second (0: as fast as it goes).
+        {{ databases | join(', ') or 'mysql_ha:nodes, which the master must have in its own pillar (see mysql_ha.orch.restart)' }},
+        (`node` also a replica), and `limit` in whole MiB a second (0: as fast as it goes).
     - failhard: true
 {%- endif %}
