@@ -220,28 +220,18 @@ def _only_here(masters, now):
 
 def _follow(ret, masters, here, wait, own):
     """A replica that replicates from nowhere yet."""
-    named, other = masters
     if __opts__["test"]:
+        named = next(iter(masters))
         changes = __salt__["mysql_replication.differences"](masters[named])
         return dict(ret, result=None, changes=changes, comment=f"Would replicate from {named}.")
-    found = {named: __salt__["mysql_replication.peer"](masters[named], wait=wait)}
-    master = named
-    if found[named] is None or mysql_join.is_empty(found[named]):
-        found[other] = __salt__["mysql_replication.peer"](masters[other], wait=0)
-        master = named if found[named] else other
-        why = ""
-        if found[master] is None:
-            why = f"waiting for {named}: {_address(masters[named])} did not let this server in within {wait} s"
-        elif mysql_join.is_empty(found[master]) and (found[named] is None or found[other] is None):
-            # What the other one has may be older than any binary log, and would never come.
-            why = f"waiting for {other if master == named else named}: {master} holds nothing, and the other may"
-        elif mysql_join.is_empty(found[master]) and not mysql_join.is_empty(found[other]):
-            why = f"waiting for {master} to become a copy of {other}"
-        if why:
-            return dict(ret, comment=f"{why}. Nothing is lost: apply again once the masters are set up.")
-    decision = mysql_join.follow(here, found[master], ret["name"], master)
+    master, there, why = _choose(masters, wait)
+    if why:
+        return dict(ret, comment=f"{why}. Nothing is lost: apply again once the masters are set up.")
+    decision = mysql_join.follow(here, there, ret["name"], master)
     if decision.action == mysql_join.REFUSE:
         return _refused(ret, f"Not joined with {master}: {decision.why}.")
+    if decision.action == mysql_join.WAIT:
+        return dict(ret, comment=f"waiting for {master} {decision.why}.")
     if decision.action == mysql_join.COPY:
         if not own:
             return _refused(ret, f"Not joined with {master}: {decision.why}. Apply mysql_ha, which makes a copy.")
@@ -249,6 +239,25 @@ def _follow(ret, masters, here, wait, own):
     changes = __salt__["mysql_replication.differences"](masters[master])
     __salt__["mysql_replication.replicate_from"](masters[master])
     return _running(dict(ret, changes=changes), master, __salt__["mysql_replication.settled"]())
+
+
+def _choose(masters, wait):
+    """The master that a replica begins with: its name, what it is and holds, and why it has to be waited for."""
+    named, other = masters
+    found = {named: __salt__["mysql_replication.peer"](masters[named], wait=wait)}
+    if found[named] is not None and not mysql_join.is_empty(found[named]):
+        return named, found[named], ""
+    found[other] = __salt__["mysql_replication.peer"](masters[other], wait=0)
+    master = named if found[named] else other
+    why = ""
+    if found[master] is None:
+        why = f"waiting for {named}: {_address(masters[named])} did not let this server in within {wait} s"
+    elif mysql_join.is_empty(found[master]) and None in found.values():
+        # What the other one has may be older than any binary log, and would never come.
+        why = f"waiting for {other if master == named else named}: {master} holds nothing, and the other may"
+    elif mysql_join.is_empty(found[master]) and not mysql_join.is_empty(found[other]):
+        why = f"waiting for {master} to become a copy of {other}"
+    return master, found[master], why
 
 
 def _move_back(ret, masters, now, here, status, wait):

@@ -314,7 +314,7 @@ def writable(ask: Callable[[str], list[Row]]) -> Iterator[None]:
         Runs statements on that server.
     """
     rows = ask("SHOW GLOBAL VARIABLES LIKE 'super_read_only';")
-    closed = bool(rows) and rows[0]["Value"] == "ON"
+    closed = bool(rows) and rows[0].get("Value") == "ON"
     if closed:
         ask("SET GLOBAL super_read_only = OFF;\n")
     try:

@@ -77,8 +77,12 @@ def follow(here: Server, there: Server, me: str, master: str) -> Decision:
     same = _same(here, there)
     if same:
         return Decision(REFUSE, same)
+    if is_empty(here) and is_empty(there):
+        return Decision(REPLICATE)
+    if is_empty(here) and lacks_history(there):
+        return Decision(WAIT, "to begin its binary log: it has tables, and no transaction that a copy could go on from")
     if is_empty(here):
-        return Decision(REPLICATE) if is_empty(there) else Decision(COPY, f"{master} has data and this server has none")
+        return Decision(COPY, f"{master} has data and this server has none")
     if is_empty(there):
         return Decision(REFUSE, f"this replica has data and {master} has none; is it the master that is meant?")
     why = _conflict(here, there, me, master) or surplus(here, there, me, master)

@@ -106,7 +106,7 @@ def test_a_server_that_holds_something_is_never_replaced_unless_the_pillar_says_
 REPLICAS = {
     "both empty": (server(1), server(2), REPLICATE, ""),
     "the master has data": (server(1), server(2, "2-2-9", 3), COPY, ""),
-    "the master has data, older than its binary log": (server(1), server(2, "", 3), COPY, ""),
+    "the master has data, older than its binary log": (server(1), server(2, "", 3), WAIT, "to begin its binary log"),
     "the replica has data, the master none": (server(1, "2-2-9", 3), server(2), REFUSE, "mysql1 has none"),
     "equal": (server(1, "2-2-9", 3), server(2, "2-2-9", 3), REPLICATE, ""),
     "behind": (server(1, "2-2-5", 3), server(2, "2-2-9", 3), REPLICATE, ""),
