@@ -22,6 +22,7 @@ from pillars import EXAMPLE, as_yaml
 from test_1_first_run import ours
 from test_6_databases import FLAVORS, PYTHON, Databases, Writer
 
+pytestmark = pytest.mark.long
 NAME = "replica1"
 ALL = "*[12]"  # both masters and the replica
 FOLLOWING = "mysql_ha-replica-replication-mysql_replication-following"
