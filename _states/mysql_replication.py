@@ -108,7 +108,7 @@ def _replicating(ret, peer, source, wanted_id, wait, seed, own):
     unfit = _unfit(server, wanted_id, source)
     if unfit:
         return _refused(ret, unfit)
-    if own and __salt__["mysql_data.status"]():
+    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
         return _copy(ret, peer, source, own, "a copy that was interrupted is made again", keep=False)
     status = __salt__["mysql_replication.status"]()
     differences = __salt__["mysql_replication.differences"](source)
