@@ -195,6 +195,24 @@ def test_a_stream_that_is_interrupted_anywhere(module, host, tmp_path, at, again
     assert not list(tmp_path.glob("mysql.part-*"))
 
 
+@pytest.mark.parametrize("at", range(1, 14))
+def test_a_stream_that_was_interrupted_anywhere_can_be_given_up(module, host, tmp_path, at) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.fails_at = at
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True, STREAM)
+    host.fails_at = None
+    if module.status() is None or module.status()["phase"] == "opening":
+        return
+    module.abandon()
+    assert (host.folder / "original").exists()
+    assert not (host.folder / "copied").exists()
+    assert not host.closed.exists()
+    assert module.status() is None
+    assert {path.name for path in tmp_path.iterdir()} == {"mysql", "conf.d", "state"}
+
+
 def test_a_server_that_has_no_data_directory_gets_what_came_in(module, host, tmp_path) -> None:
     host.runs = False
     assert copy(module, tmp_path, True, STREAM)["by"] == "stream"
