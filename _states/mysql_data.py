@@ -16,7 +16,7 @@ def __virtual__():
 def present(name, flavor):
     """
     A server that has lost its data directory gets one with nothing in it but the system's tables. One that has
-    anything at all is left alone.
+    anything at all is left alone. What interrupted copies left beside it is deleted.
 
     name
         The service's name.
@@ -32,6 +32,8 @@ def present(name, flavor):
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "The data directory is there."}
     try:
+        if __salt__["mysql_server.binary"](flavor):
+            ret = _without_leftovers(ret, __salt__["mysql_data.folder"](flavor))
         if __salt__["mysql_server.answers"]():
             return ret
         if not __salt__["mysql_server.binary"](flavor):
@@ -39,13 +41,24 @@ def present(name, flavor):
         folder = __salt__["mysql_data.folder"](flavor)
         if not __salt__["mysql_data.is_missing"](folder):
             return ret
-        changes = {"folder": {"old": None, "new": folder}}
+        changes = ret["changes"] | {"folder": {"old": None, "new": folder}}
         if __opts__["test"]:
             return dict(ret, result=None, changes=changes, comment=f"{folder} would be made, with nothing in it.")
         __salt__["mysql_data.initialise"](flavor, folder)
     except CommandExecutionError as error:
         return dict(ret, result=False, comment=str(error))
     return dict(ret, changes=changes, comment=f"{folder} was made, with nothing in it.")
+
+
+def _without_leftovers(ret, folder):
+    found = sorted(__salt__["mysql_data.leftovers"](folder))
+    if not found:
+        return ret
+    changes = {"leftovers": {"old": found, "new": []}}
+    if __opts__["test"]:
+        return dict(ret, result=None, changes=changes, comment="Parts of interrupted copies would be deleted.")
+    __salt__["mysql_data.sweep"](folder)
+    return dict(ret, changes=changes, comment="Parts of interrupted copies were deleted.")
 
 
 def copyable(name, flavor):
@@ -83,7 +96,7 @@ def copyable(name, flavor):
 _WOULD_BE = "This server would be made fit to be copied."
 
 
-def rebuilt(name, source, server, limit=0):
+def rebuilt(name, source, server, limit=0, stream=None, why=""):
     """
     Replace this server's data by a copy of another one, whatever is here. It is kept aside. Meant for
     ``mysql_ha.orch.rebuild``.
@@ -99,6 +112,12 @@ def rebuilt(name, source, server, limit=0):
 
     limit
         The most MiB a second; 0 for as fast as it goes.
+
+    stream
+        MariaDB: where the other one's files come in, as for ``mysql_data.copy_from``; None: a dump is made.
+
+    why
+        Why there is no stream, for the comment.
 
     .. code-block:: yaml
 
@@ -118,7 +137,7 @@ def rebuilt(name, source, server, limit=0):
     if __opts__["test"]:
         return dict(ret, result=None, comment=f"This server would become a copy of {name}.")
     try:
-        made = __salt__["mysql_data.copy_from"](source, limit=limit, **server)
+        made = __salt__["mysql_data.copy_from"](source, limit=limit, stream=stream, **server)
     except CommandExecutionError as error:
         return dict(ret, result=False, changes={}, comment=str(error))
-    return dict(ret, comment=mysql_copy.said(made, name))
+    return dict(ret, comment=mysql_copy.said(made | {"why": made.get("why") or why}, name))

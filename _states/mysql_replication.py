@@ -111,7 +111,7 @@ def _replicating(ret, peer, source, wanted_id, wait, seed, own):
     unfit = _unfit(server, wanted_id, source)
     if unfit:
         return _refused(ret, unfit)
-    if own and __salt__["mysql_data.status"]():
+    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
         return _copy(ret, peer, source, own, "a copy that was interrupted is made again", keep=False)
     status = __salt__["mysql_replication.status"]()
     differences = __salt__["mysql_replication.differences"](source)
@@ -182,7 +182,7 @@ def _following(ret, masters, wanted_id, wait, own):
     unfit = _unfit(here, wanted_id, source)
     if unfit:
         return _refused(ret, unfit)
-    if own and __salt__["mysql_data.status"]():
+    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
         return _copy(ret, named, source, own, "a copy that was interrupted is made again", keep=False, both=False)
     status = __salt__["mysql_replication.status"]()
     if status is None:

@@ -4,6 +4,8 @@ This minion's MySQL or MariaDB server as states: held back until it is configure
 
 from salt.exceptions import CommandExecutionError
 
+import mysql_copy
+
 __virtualname__ = "mysql_server"
 
 _HIDDEN = ("password", "passwd", "secret", "auth", "token", "passphrase")
@@ -262,7 +264,7 @@ def tls_loaded(name, certificate, address, port, made=None):
     ret = {"name": name, "result": True, "changes": {}, "comment": "The server shows its present certificate."}
     changes = {"certificate": {"old": "another one", "new": certificate}}
     try:
-        if __salt__["mysql_data.status"]():
+        if mysql_copy.is_closed(__salt__["mysql_data.status"]()):
             return dict(ret, comment="The server is closed until a copy is complete, and is then restarted.")
         if __salt__["mysql_server.variable"]("ssl_cert") != certificate:
             return dict(ret, comment="Restart pending: the server was started with another certificate's file.")

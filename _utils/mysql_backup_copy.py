@@ -116,10 +116,15 @@ def _mariadb_backup(server: Server, place: Path, lock: int) -> str:
     store.run([tool, "--backup", "--user=root", f"--socket={server.socket}", f"--target-dir={target}"], lock)
     store.run([tool, "--prepare", f"--target-dir={target}"], lock)
     store.run(["chmod", "-R", "go=", "--", target])  # it leaves some notes of its own readable
+    return position(target)
+
+
+def position(data: Path) -> str:
+    """The position of what mariadb-backup copied, as GTIDs, one a domain. Raises BackupError."""
     for name in ("mariadb_backup_binlog_info", "xtrabackup_binlog_info"):
-        if (target / name).exists():
+        if (data / name).exists():
             # File, position, GTIDs (one a domain, with line breaks between them).
-            words = (target / name).read_text().split("\t", 2)
+            words = (data / name).read_text().split("\t", 2)
             return "".join(words[2].split()) if len(words) == 3 else ""
     raise BackupError("mariadb-backup has not said which position it has: is the binary log on?")
 

@@ -24,8 +24,8 @@ CLOSED = "zzz-mysql_ha-restoring.cnf"
 _POSITIONED = "# It has its position.\n"
 _FAILED = "# The server did not start on it.\n"
 _LONGEST_ID = 4294967295
-# What the packages' own scripts leave in a data directory.
-_PACKAGES = ("debian-*.flag", "mariadb_upgrade_info")
+#: What the packages' own scripts leave in a data directory.
+PACKAGE_FILES = ("debian-*.flag", "mariadb_upgrade_info", "mysql_upgrade_info")
 
 
 # --- make, prove, thin out ---
@@ -297,7 +297,7 @@ def restore(
     _close(where, place, before if had else None, server_id, peer_id)
     if had:
         where.data.rename(before)
-        for pattern in _PACKAGES if record["method"] == "physical" else _PACKAGES[:1]:
+        for pattern in PACKAGE_FILES if record["method"] == "physical" else PACKAGE_FILES[:1]:
             for file in before.glob(pattern):
                 shutil.copy2(file, new / file.name)
     new.rename(where.data)

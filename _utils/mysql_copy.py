@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import mysql_gtid
 from mysql_client import Peer, quote
@@ -21,6 +21,12 @@ CHUNK = 256 << 10
 #: The position stands at the beginning of a dump, before any data.
 HEADER = 16 << 10
 _POSITION = re.compile(rb"^(?:-- )?CHANGE MASTER TO MASTER_LOG_FILE='([\w.-]+)', MASTER_LOG_POS=(\d+)", re.MULTILINE)
+
+#: While another server's files come in beside the data directory: the phases in which nothing here is changed yet.
+SERVING = ("receiving", "preparing")
+
+#: How it was made, as a part of a sentence.
+BY = {"stream": ", by mariadb-backup", "dump": ", by a dump", "clone": ", by the clone plugin"}
 
 CLONE_PROGRESS = (
     "SELECT COALESCE(SUM(IF(STAGE = 'FILE COPY', DATA, 0)), 0) AS done, "
@@ -41,6 +47,11 @@ USERS_SCHEMAS = (
     "SELECT SCHEMA_NAME AS name FROM information_schema.SCHEMATA "
     "WHERE SCHEMA_NAME NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1;"
 )
+
+
+def is_closed(record: Mapping[str, Any] | None) -> bool:
+    """Whether a server is closed because of the copy that is recorded, and is so until the copy is complete."""
+    return record is not None and record["phase"] not in SERVING
 
 
 def room(data_bytes: int) -> int:
@@ -147,10 +158,13 @@ def pump(
     return header
 
 
-def said(made: Mapping[str, object], source: str, why: str = "") -> str:
+def said(made: Mapping[str, Any], source: str, why: str = "") -> str:
     """What a copy was, for people."""
-    sentence = f"A copy of {source} was made, {int(made['bytes']) / (1 << 20):.0f} MiB in {made['seconds']} s"
+    sentence = f"A copy of {source} was made, {made['bytes'] / (1 << 20):.0f} MiB in {made['seconds']} s"
+    sentence += BY.get(made.get("by", ""), "")
     sentence += f": {why}." if why else "."
+    if made.get("why"):
+        sentence += f" It was no stream of mariadb-backup: {made['why']}."
     if made["kept"]:
         sentence += f" What was here before is kept in {made['kept']} (mysql_data.discard deletes it)."
     if made["only_here"]:

@@ -1,11 +1,13 @@
 # This server's data are replaced by a copy of another one's, whatever is here, and it replicates from there again. One
 # server at a time, so this is no part of mysql_ha; mysql_ha.orch.rebuild says which, and from where.
-{%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/map.jinja' import flavor, node, server, settings, tls_files, yaml with context %}
 {%- set asked = salt['pillar.get']('rebuild', {}) %}
 {%- set asked = asked if asked is mapping else {} %}
 {%- set from = asked.get('from') if asked.get('from') is string else '' %}
 {%- set origin = settings.nodes.get(from, {}) %}
 {%- set origin = origin if origin is mapping else {} %}
+{%- set stream = asked.get('stream') %}
+{%- set stream = dict(stream, address=node.get('address')) if stream is mapping else none %}
 
 include:
   - mysql_ha.sync
@@ -21,5 +23,7 @@ mysql_ha-database-rebuild-mysql_data-rebuilt:
         ca_file: {{ yaml(tls_files.ca if tls_files else '') }}
     - server: {{ yaml({'service': server.service, 'flavor': flavor, 'config': server.config}) }}
     - limit: {{ yaml(asked.get('limit', 0)) }}
+    - stream: {{ yaml(stream) }}
+    - why: {{ yaml(asked.get('why', '')) }}
     - require:
       - sls: mysql_ha.sync

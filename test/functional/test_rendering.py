@@ -254,3 +254,88 @@ def test_a_restore_goes_into_a_database_that_is_named(render, asked, steps) -> N
     said = [chunk["__id__"].removeprefix("mysql_ha-orch-restore-").split("-")[-1] for chunk in chunks]
     assert said == (["fail_without_changes"] if steps == ["fail"] else steps)
     assert all(chunk["failhard"] for chunk in chunks)
+
+
+@pytest.fixture
+def offers(monkeypatch):
+    """What the hosts answer while an orchestration is rendered: ``offers[host] = ...``."""
+    answers = {}
+
+    class Client:
+        """The master's."""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def cmd_iter(self, tgt, **_):
+            yield {tgt: {"ret": answers[tgt]}} if tgt in answers else {}
+
+        cmd_cli = cmd_iter
+
+    monkeypatch.setattr("salt.client.get_local_client", lambda *_, **__: Client())
+    return answers
+
+
+COPIES = ["copy", "node", "from"]
+OFFER = {"certificate": "-----BEGIN CERTIFICATE-----\nx\n", "series": "10.11", "why": ""}
+
+
+@pytest.mark.parametrize(("asked", "flavor", "steps"), [
+    ({"node": "mysql1"}, "mariadb", ["tools", "introduce", "copy"]),
+    ({"node": "mysql1"}, None, ["tools", "introduce", "copy"]),
+    ({"node": "mysql1", "from": "mysql2", "limit": 5, "port": 4445}, "mariadb", ["tools", "introduce", "copy"]),
+    ({"node": "mysql1"}, "mysql", COPIES),
+    ({"node": "mysql1", "introduced": True}, "mariadb", COPIES),
+    ({}, "mariadb", ["fail_without_changes"]),
+    ({"node": "*"}, "mariadb", ["fail_without_changes"]),
+    ({"node": "lvs1"}, "mysql", ["fail_without_changes"]),
+    ({"node": "mysql1", "from": "mysql1"}, "mariadb", ["fail_without_changes"]),
+    ({"node": "mysql1", "port": "x"}, "mariadb", ["fail_without_changes"]),
+    ({"node": "mysql1", "limit": -1}, "mariadb", ["fail_without_changes"]),
+    (None, "mariadb", ["fail_without_changes"]),
+], ids=str)  # fmt: skip
+def test_a_rebuild_is_of_a_database_that_is_named(render, offers, asked, flavor, steps) -> None:
+    pillar = copy.deepcopy(EXAMPLE) | {"rebuild": asked}
+    pillar["mysql_ha"]["database"]["flavor"] = flavor
+    chunks = render("web1", pillar, "mysql_ha.orch.rebuild")
+    assert [chunk["__id__"].removeprefix("mysql_ha-orch-rebuild-").split("-")[-1] for chunk in chunks] == steps
+    assert all(chunk["failhard"] for chunk in chunks)
+
+
+@pytest.mark.parametrize(("here", "there", "why"), [
+    (OFFER, OFFER, ""),
+    (OFFER | {"series": "", "certificate": "", "why": "mariadb-backup is not installed on mysql1"}, OFFER,
+     "mariadb-backup is not installed on mysql1"),
+    (OFFER, OFFER | {"series": "11.8"}, "it is 11.8 on mysql2 and 10.11 on mysql1"),
+    (OFFER, "a traceback", "mysql2 did not answer"),
+    (OFFER, None, "mysql2 did not answer"),
+], ids=str)  # fmt: skip
+def test_a_rebuild_streams_files_where_both_hosts_can(render, offers, here, there, why) -> None:
+    offers.update({"mysql1": here, "mysql2": there})
+    asked = {"node": "mysql1", "introduced": True, "limit": 7, "port": 4445}
+    chunks = {chunk["__id__"].split("-")[-1]: chunk
+              for chunk in render("web1", EXAMPLE | {"rebuild": asked}, "mysql_ha.orch.rebuild")}  # fmt: skip
+    given = chunks["copy"]["pillar"]["rebuild"]
+    assert given.get("why", "") == why
+    if why:
+        assert list(chunks) == COPIES
+        assert "stream" not in given
+        return
+    assert given == {"from": "mysql2", "limit": 7, "stream": {"port": 4445, "certificate": OFFER["certificate"]}}
+    assert (chunks["send"]["tgt"], chunks["send"]["kwarg"]["limit"]) == ("mysql2", 7)
+    assert chunks["send"]["kwarg"]["peer"] == OFFER["certificate"]
+    assert {"salt": "mysql_ha-orch-rebuild-salt-function-send"} in chunks["node"]["require"]
+    # The recipient listens at its own address.
+    node = render("mysql1", EXAMPLE | {"rebuild": given}, "mysql_ha.database.rebuild")[-1]
+    address = EXAMPLE["mysql_ha"]["nodes"]["mysql1"]["address"]
+    assert node["stream"] == {"address": address, "port": 4445, "certificate": OFFER["certificate"]}
+
+
+@given(asked=values, pillar=values)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_rebuild_renders_whatever_is_asked(render, offers, asked, pillar) -> None:
+    for sls in ("mysql_ha.orch.rebuild", "mysql_ha.database.rebuild", "mysql_ha.database.copy_tools"):
+        assert render("mysql1", {"mysql_ha": pillar, "rebuild": asked}, sls)

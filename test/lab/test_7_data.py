@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -65,6 +65,17 @@ class Pair(Databases):
         for path in kept:
             assert self.call(host, "mysql_data.discard", path) == kept[path]
         return kept
+
+    @contextmanager
+    def without_mariadb_backup(self) -> Iterator[None]:
+        """It is not on mysql2, and cannot be installed there."""
+        pin = "/etc/apt/preferences.d/no-mariadb-backup"
+        self.shell("mysql2", f"printf 'Package: mariadb-backup\\nPin: release *\\nPin-Priority: -1\\n' > {pin}; "
+                   "dpkg --purge mariadb-backup")  # fmt: skip
+        try:
+            yield
+        finally:
+            self.shell("mysql2", f"rm {pin}")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -129,38 +140,62 @@ def interrupted(pair: Pair, phase: str, done: int) -> None:
     wait_for(f"the copy to be {phase}", is_there, 240, 0.1)
 
 
+# How a rebuild is made, whose power fails, and when.
 INTERRUPTIONS = [
-    ("mysql2", "copying", 1 << 20),
-    pytest.param("mysql1", "copying", 1 << 20, marks=pytest.mark.long),
-    *(pytest.param(host, phase, 0, marks=pytest.mark.long) for host in DATABASES for phase in ("keeping", "settling")),
+    ("files", "mysql2", "copying", 1 << 20),
+    ("dump", "mysql2", "copying", 1 << 20),
+    *(pytest.param(how, "mysql1", "copying", 1 << 20, marks=pytest.mark.long) for how in ("files", "dump")),
+    *(
+        pytest.param(how, host, phase, 0, marks=pytest.mark.long)
+        for how in ("files", "dump")
+        for host in DATABASES
+        for phase in ("keeping", "settling")
+    ),
 ]
 
 
-@pytest.mark.parametrize(("victim", "phase", "done"), INTERRUPTIONS)
-def test_a_copy_that_loses_power_in_the_middle_begins_again(pair: Pair, victim: str, phase: str, done: int) -> None:
+@pytest.mark.parametrize(("how", "victim", "phase", "done"), INTERRUPTIONS)
+def test_a_copy_that_loses_power_in_the_middle_begins_again(
+    pair: Pair, how: str, victim: str, phase: str, done: int
+) -> None:
     """A rebuild, so that there is something to lose; the power of either host fails."""
+    if how == "dump" and pair.flavor == "mysql":
+        pytest.skip("MySQL's files are always copied")
+    # MariaDB's files come in while the old server serves.
+    serves = pair.flavor == "mariadb" and how == "files" and phase == "copying"
     pair.sql("mysql2", "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'before the rebuild')")
     before = pair.settled()
-    run = pair.rebuild(node="mysql2", limit=2)
-    interrupted(pair, phase, done)
-    pair.lab.power_off(victim)
-    run.kill()
-    run.communicate()
-    pair.lab.boot(victim)
-    salt.wait_for_minions(pair.lab)
-    if victim == "mysql1":
-        # The copy ends with its source, and stays closed.
-        wait_for("the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1)
-    record = pair.status("mysql2")
-    if record is not None:
-        # Nobody is led to half of the data.
-        assert pair.shell("client", "timeout 5 bash -c '</dev/tcp/192.168.1.6/3306' 2>&1; echo $?").endswith("1")
-    for _ in range(2):
-        pair.applied()
+    with pair.without_mariadb_backup() if how == "dump" else nullcontext():
+        run = pair.rebuild(node="mysql2", limit=2)
+        interrupted(pair, "receiving" if serves else phase, done)
+        pair.lab.power_off(victim)
+        run.kill()
+        run.communicate()
+        pair.lab.boot(victim)
+        salt.wait_for_minions(pair.lab)
+        if victim == "mysql1":
+            # The copy ends with its source, and stays closed.
+            wait_for(
+                "the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1
+            )
+        record = pair.status("mysql2")
+        port = pair.shell("client", "timeout 5 bash -c '</dev/tcp/192.168.1.6/3306' 2>&1; echo $?")[-1]
+        if serves:
+            assert (record or {"phase": "receiving"})["phase"] == "receiving"
+            assert port == "0"
+        elif record is not None:
+            # Nobody is led to half of the data.
+            assert port == "1"
+        for _ in range(2):
+            pair.applied()
     assert pair.settled() == before
     assert pair.status("mysql2") is None
     assert not any(one.changed for one in pair.applied().values())
+    assert pair.shell("mysql2", f"ls -d {pair.folder}.part-* 2>/dev/null || true") == ""
     kept = pair.discard("mysql2")
+    if serves:
+        assert kept == {}
+        return
     assert len(kept) == 1
     assert next(iter(kept.values())) > 10 << 20
     assert pair.call("mysql2", "mysql_data.kept") == {}
@@ -169,29 +204,71 @@ def test_a_copy_that_loses_power_in_the_middle_begins_again(pair: Pair, victim: 
 def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
     pair.sql("mysql1", "DELETE FROM shop.visits WHERE note = 'alone'")
     before = pair.settled()
-    run = pair.rebuild(node="mysql2", limit=2)
-    interrupted(pair, "copying", 1 << 20)
-    said = pair.call("mysql2", "mysql_data.abandon")
-    assert "a copy is being made already" in said
-    pair.lab.power_off("mysql1")
-    try:
-        run.kill()
-        run.communicate()
-        wait_for("the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1)
-        record = pair.status("mysql2")
-        assert pair.call("mysql2", "mysql_data.abandon") == {"restored": record["kept"]}
-        # It serves again, with all that it had, and takes writes, while the other one is away.
-        assert pair.tables("mysql2") == before
-        pair.sql("mysql2", "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'alone')")
-        assert pair.call("mysql2", "mysql_data.kept") == {}
-        assert "there is nothing to give up" in pair.call("mysql2", "mysql_data.abandon")
-    finally:
-        pair.lab.boot("mysql1")
-        salt.wait_for_minions(pair.lab)
+    with pair.without_mariadb_backup() if pair.flavor == "mariadb" else nullcontext():
+        run = pair.rebuild(node="mysql2", limit=2)
+        interrupted(pair, "copying", 1 << 20)
+        said = pair.call("mysql2", "mysql_data.abandon")
+        assert "a copy is being made already" in said
+        pair.lab.power_off("mysql1")
+        try:
+            run.kill()
+            run.communicate()
+            wait_for(
+                "the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1
+            )
+            record = pair.status("mysql2")
+            assert pair.call("mysql2", "mysql_data.abandon") == {"restored": record["kept"]}
+            # It serves again, with all that it had, and takes writes, while the other one is away.
+            assert pair.tables("mysql2") == before
+            pair.sql("mysql2", "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'alone')")
+            assert pair.call("mysql2", "mysql_data.kept") == {}
+            assert "there is nothing to give up" in pair.call("mysql2", "mysql_data.abandon")
+        finally:
+            pair.lab.boot("mysql1")
+            salt.wait_for_minions(pair.lab)
     for _ in range(2):
         pair.applied()
     pair.settled()
     assert pair.sql("mysql1", "SELECT COUNT(*) FROM shop.visits WHERE note = 'alone'") == "1"
+
+
+def test_a_rebuild_under_writes(pair: Pair) -> None:
+    """MariaDB's old server serves until the other one's files have come in."""
+    before = pair.settled()
+    with pair.writing():
+        run = pair.rebuild(node="mysql2", limit=20)
+        if pair.flavor == "mariadb":
+            interrupted(pair, "receiving", 1)
+            assert pair.sql("mysql2", "SELECT COUNT(*) FROM shop.big") == str(ROWS)
+            assert json.loads(pair.shell("mysql2", "cat /var/lib/mysql_ha/copy.json"))["phase"] == "receiving"
+        said, error = run.communicate(timeout=600)
+    assert run.returncode == 0, said + error
+    assert {"mariadb": ", by mariadb-backup. ", "mysql": ", by the clone plugin. "}[pair.flavor] in said
+    after = pair.settled()
+    assert after["shop.big"] == before["shop.big"]
+    assert after["shop.visits"] != before["shop.visits"]
+    # Numbers go on where they were, on both sides, also those that the rebuilt one wrote before.
+    for host in DATABASES:
+        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'after the rebuild')")
+    pair.settled()
+    assert not any(one.changed for one in pair.applied().values())
+    assert len(pair.discard("mysql2")) == 1
+    for host in DATABASES:
+        assert pair.shell(host, "ls -d /run/mysql_ha-copy 2>/dev/null || true") == ""
+
+
+@pytest.mark.long
+def test_without_mariadb_backup_a_rebuild_makes_a_dump(pair: Pair) -> None:
+    if pair.flavor == "mysql":
+        pytest.skip("MySQL's files are copied by its plugin")
+    before = pair.settled()
+    with pair.without_mariadb_backup():
+        run = pair.rebuild(node="mysql2")
+        said, error = run.communicate(timeout=600)
+    assert run.returncode == 0, said + error
+    assert ", by a dump. It was no stream of mariadb-backup: mariadb-backup is not installed on mysql2." in said
+    assert pair.settled() == before
+    assert len(pair.discard("mysql2")) == 1
 
 
 @pytest.mark.long

@@ -500,7 +500,7 @@ def test_a_backup_arrives_whole_and_is_to_be_proven_anew(directory, tmp_path, in
 
 
 def test_nobody_else_is_let_in(directory, tmp_path, introduced, unused_tcp_port, monkeypatch) -> None:
-    monkeypatch.setattr(mysql_backup_transfer, "MEET_SECONDS", 2)
+    monkeypatch.setattr(mysql_backup_transfer.pinned_tls, "MEET_SECONDS", 2)
     stranger = mysql_backup_transfer.introduce()
     mine = mysql_backup_transfer.introduce()
     place = put(directory, NAMES[0])

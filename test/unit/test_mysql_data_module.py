@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from mysql_backups import BackupError
+from mysql_copy_stream import Prepared
+from pinned_tls import MeetingError
+
 SOURCE = {"host": "192.168.1.5", "port": 3306, "user": "repl"}
-THERE = {"flavor": "mariadb", "tables": 3, "gtids": "1-1-5", "other_engines": 0, "data_bytes": 1000}
+THERE = {"flavor": "mariadb", "tables": 3, "gtids": "1-1-5", "other_engines": 0, "data_bytes": 1000,
+         "purged": ""}  # fmt: skip
+STREAM = {"address": "192.168.1.6", "port": 4444, "certificate": "..."}
 
 
 class Interruption(Exception):  # noqa: N818 - not an error of the code under test
@@ -24,6 +30,8 @@ class Host:
         self.folder, self.closed = folder, closed
         self.steps, self.fails_at, self.fails_once_open = 0, None, False
         self.runs = True
+        self.met = True
+        self.does_not_start = False
 
     def step(self) -> None:
         self.steps += 1
@@ -39,6 +47,8 @@ class Host:
     def start(self, _service, _wait) -> None:
         self.step()
         assert self.folder.is_dir()
+        if self.does_not_start:
+            raise CommandExecutionError("mariadb does not start")
         self.runs = True
         if not self.closed.exists():
             # An application writes as soon as it can.
@@ -54,6 +64,21 @@ class Host:
         self.step()
         (Path(folder) / "system").touch()
         self.step()
+
+    def receive(self, part, *_) -> None:
+        assert not self.closed.exists(), "it serves meanwhile"
+        self.step()
+        if not self.met:
+            raise MeetingError("no sender came")
+        part.mkdir()
+        self.step()
+        (part / "copied").touch()
+        self.step()
+
+    def prepare(self, part, _lock) -> Prepared:
+        assert not self.closed.exists(), "it serves meanwhile"
+        self.step()
+        return Prepared(part, "1-1-6")
 
     def copy(self, record, *_) -> None:
         assert self.closed.exists(), "nobody else may reach half of a copy"
@@ -90,12 +115,16 @@ def module(load_module, tmp_path, host, monkeypatch):
         "_check": lambda *_: None,
     }.items():
         monkeypatch.setattr(loaded, name, value)
+    monkeypatch.setattr(loaded.mysql_copy_stream, "receive", host.receive)
+    monkeypatch.setattr(loaded.mysql_copy_stream, "prepare", host.prepare)
+    monkeypatch.setattr(loaded.mysql_copy_stream, "turn_away", lambda *_: None)
     monkeypatch.setattr(loaded.mysql_client, "local", lambda *_: host.step() or [])
     return loaded
 
 
-def copy(module, tmp_path, keep: bool) -> dict:
-    return module.copy_from(SOURCE, "mariadb", "mariadb", str(tmp_path / "conf.d" / "90-mysql_ha.cnf"), keep=keep)
+def copy(module, tmp_path, keep: bool, stream: dict | None = None) -> dict:
+    config = str(tmp_path / "conf.d" / "90-mysql_ha.cnf")
+    return module.copy_from(SOURCE, "mariadb", "mariadb", config, keep=keep, stream=stream)
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -125,6 +154,124 @@ def test_a_copy_that_is_interrupted_anywhere(module, host, tmp_path, keep, at) -
     assert module.status() is None
     kept = list(tmp_path.glob("mysql.before-*"))
     assert [(path / "original").exists() for path in kept] == ([True] if keep else [])
+    assert not list(tmp_path.glob("mysql.part-*"))
+
+
+@pytest.mark.parametrize("again", [STREAM, None], ids=["the orchestration again", "a plain run"])
+@pytest.mark.parametrize("at", range(1, 22))
+def test_a_stream_that_is_interrupted_anywhere(module, host, tmp_path, at, again) -> None:
+    """Until all has come in nothing is changed; from then on the next run goes on, without the stream."""
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.fails_at = at
+    interrupted, closed = False, False
+    try:
+        assert copy(module, tmp_path, True, STREAM)["by"] == "stream"
+    except Interruption:
+        interrupted, host.fails_at = True, None
+        record = module.status()
+        closed = module.mysql_copy.is_closed(record)
+        if not closed:
+            assert (host.folder / "original").exists()
+            assert not host.closed.exists()
+            # A run of state.apply meanwhile: only the disk is freed.
+            assert bool(module.leftovers(str(host.folder))) == any(tmp_path.glob("mysql.part-*"))
+            module.sweep(str(host.folder))
+            assert module.status() is None
+            assert not list(tmp_path.glob("mysql.part-*"))
+        assert not module.leftovers(str(host.folder)), "what the next run needs is none"
+        host.runs = not closed
+        made = copy(module, tmp_path, not closed, again)
+        if closed:
+            assert made["by"] in ("stream", ""), "it is not made twice"
+    if at > 19:
+        assert not interrupted, "all steps were tried"
+    assert (host.folder / "copied").exists()
+    assert (host.folder / "written").exists()
+    assert not host.closed.exists()
+    assert module.status() is None
+    (kept,) = tmp_path.glob("mysql.before-*")
+    assert (kept / "original").exists()
+    assert not list(tmp_path.glob("mysql.part-*"))
+
+
+@pytest.mark.parametrize("at", range(1, 14))
+def test_a_stream_that_was_interrupted_anywhere_can_be_given_up(module, host, tmp_path, at) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.fails_at = at
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True, STREAM)
+    host.fails_at = None
+    if module.status() is None or module.status()["phase"] == "opening":
+        return
+    module.abandon()
+    assert (host.folder / "original").exists()
+    assert not (host.folder / "copied").exists()
+    assert not host.closed.exists()
+    assert module.status() is None
+    assert {path.name for path in tmp_path.iterdir()} == {"mysql", "conf.d", "state"}
+
+
+def test_a_server_that_has_no_data_directory_gets_what_came_in(module, host, tmp_path) -> None:
+    host.runs = False
+    assert copy(module, tmp_path, True, STREAM)["by"] == "stream"
+    assert (host.folder / "copied").exists()
+    assert not list(tmp_path.glob("mysql.before-*"))
+
+
+def test_hosts_that_do_not_meet_make_do_with_a_dump(module, host, tmp_path) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.met = False
+    made = copy(module, tmp_path, True, STREAM)
+    assert (made["by"], made["why"]) == ("dump", "no sender came")
+
+
+def test_a_stream_that_breaks_changes_nothing(module, host, tmp_path, monkeypatch) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+
+    def receive(part, *_) -> None:
+        part.mkdir()
+        raise BackupError("the stream to this host broke off")
+
+    monkeypatch.setattr(module.mysql_copy_stream, "receive", receive)
+    with pytest.raises(CommandExecutionError, match=r"broke off. Nothing was changed"):
+        copy(module, tmp_path, True, STREAM)
+    assert (module.status(), host.runs) == (None, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"mysql", "conf.d", "state"}
+
+
+def test_what_came_in_and_does_not_start_is_not_tried_again(module, host, tmp_path) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.does_not_start = True
+    with pytest.raises(CommandExecutionError, match="does not start"):
+        copy(module, tmp_path, True, STREAM)
+    assert (module.status()["phase"], module.status()["prepared"]) == ("copying", None)
+    host.does_not_start = False
+    assert copy(module, tmp_path, False)["by"] == "dump"
+    (kept,) = tmp_path.glob("mysql.before-*")
+    assert (kept / "original").exists()
+
+
+@pytest.mark.parametrize("at", [6, 9], ids=["beside the data directory", "in its place"])
+def test_what_came_in_too_long_ago_is_made_anew(module, host, tmp_path, monkeypatch, at) -> None:
+    """Its source has deleted the binary logs from there on."""
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.fails_at = at
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True, STREAM)
+    assert module.status()["prepared"]
+    host.fails_at = None
+    monkeypatch.setitem(
+        module.__salt__, "mysql_replication.peer", lambda _: THERE | {"gtids": "1-1-9", "purged": "1-1-8"}
+    )
+    assert copy(module, tmp_path, False)["by"] == "dump"
+    (kept,) = tmp_path.glob("mysql.before-*")
+    assert (kept / "original").exists()
     assert not list(tmp_path.glob("mysql.part-*"))
 
 

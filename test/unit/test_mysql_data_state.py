@@ -13,6 +13,7 @@ class World:
         self.done: list[str] = []
         self.answers, self.binary, self.missing, self.copyable = True, "/usr/sbin/mysqld", False, True
         self.fails = False
+        self.left: list[str] = []
 
     def functions(self) -> dict:
         def change(name, returned=None):
@@ -29,6 +30,8 @@ class World:
             "mysql_server.binary": lambda _: self.binary,
             "mysql_data.folder": lambda _: "/var/lib/mysql",
             "mysql_data.is_missing": lambda _: self.missing,
+            "mysql_data.leftovers": lambda _: dict.fromkeys(self.left, 1),
+            "mysql_data.sweep": change("sweep"),
             "mysql_data.initialise": change("initialise"),
             "mysql_data.is_copyable": lambda _: self.copyable,
             "mysql_data.make_copyable": change("make_copyable"),
