@@ -14,6 +14,8 @@ __virtualname__ = "mysql_replication"
 BROKEN_TLS = "2026"
 # ER_MASTER_FATAL_ERROR_READING_BINLOG: also what a source says that was made anew while this server read from it.
 LOST_LOGS = "1236"
+# ER_REPLICA_FATAL_SAME_UUID, until the one that is a copy of the other has got its own.
+SAME_UUID = "13117"
 # Seconds that a transaction may take to get from one master to the other.
 LAG = 10
 # Milliseconds; MySQL takes no more than this.
@@ -381,7 +383,7 @@ def _running(ret, peer, status, source=None):
         return _refused(ret, f"The replication from {peer} has stopped: {status['applier_error']}")
     stopped = not status["applying"] or (not status["receiving"] and not status["receiver_state"])
     if stopped and not ret["changes"]:
-        if status["receiver_error"] and not status["receiver_error"].startswith(f"{LOST_LOGS}:"):
+        if status["receiver_error"] and status["receiver_error"].split(":")[0] not in (LOST_LOGS, SAME_UUID):
             return _refused(ret, f"The replication from {peer} has stopped: {status['receiver_error']}")
         ret["changes"]["running"] = {"old": False, "new": True}
         if __opts__["test"]:

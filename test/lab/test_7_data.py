@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -358,3 +359,29 @@ def test_what_cannot_be_copied_is_told_before_anything_is_changed(pair: Pair) ->
     finally:
         pair.sql("mysql1", "DROP TABLE shop.other")
     pair.settled()
+
+
+@pytest.mark.long
+def test_a_disk_that_was_copied_from_the_other_one_is_told_what_to_do(pair: Pair) -> None:
+    """A machine that was cloned, as one does with virtual ones: same data, same server_uuid, same source."""
+    before = pair.settled()
+    for host in DATABASES:
+        pair.stop(host)
+    mine, other = (pair.lab.plan.host(host).root / pair.folder.lstrip("/") for host in ("mysql2", "mysql1"))
+    pair.shell("mysql2", f"mv {pair.folder} {pair.folder}.own")
+    subprocess.run(["cp", "-a", str(other), str(mine)], check=True)
+    for host in DATABASES:
+        pair.shell(host, f"systemctl start {pair.service}")
+    assert "This server replicates from 192.168.1.6:3306, not from mysql1" in pair.failed("mysql2")["comment"]
+    pair.sql("mysql2", pair.call("mysql2", "mysql_replication.forget"))
+    if pair.flavor == "mysql":
+        assert "as copies of one machine do: stop the copy, remove auto.cnf" in pair.failed("mysql2")["comment"]
+        pair.stop("mysql2")
+        pair.shell("mysql2", f"rm {pair.folder}/auto.cnf; systemctl start {pair.service}")
+    pair.applied()
+    assert pair.settled() == before
+    assert not any(one.changed for one in pair.applied().values())
+    for host in DATABASES:
+        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'copied')")
+    pair.settled()
+    pair.shell("mysql2", f"rm -r {pair.folder}.own")

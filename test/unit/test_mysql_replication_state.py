@@ -276,15 +276,16 @@ def test_a_receiver_that_cannot_go_on_is_an_error(apply, world, test_mode, error
     assert error in ret["comment"]
 
 
-def test_a_receiver_whose_source_was_made_anew_is_started_again_once(apply, world) -> None:
-    world.status.update(receiving=False, receiver_state="", receiver_error="1236: purged")
+@pytest.mark.parametrize("error", ["1236: purged", "13117: equal MySQL server UUIDs"])
+def test_a_receiver_whose_source_was_mended_is_started_again_once(apply, world, error) -> None:
+    world.status.update(receiving=False, receiver_state="", receiver_error=error)
     done = apply()
     assert (done["result"], world.done) == (True, ["start"])
     assert done["changes"] == {"running": {"old": False, "new": True}}
     world.settled = world.status
     failed = apply()
     assert (failed["result"], world.done) == (False, ["start", "start"])
-    assert "1236: purged" in failed["comment"]
+    assert error in failed["comment"]
 
 
 def test_a_server_that_is_not_installed_yet(apply, world, load_module) -> None:
