@@ -144,7 +144,7 @@ def interrupted(pair: Pair, phase: str, done: int) -> None:
 # How a rebuild is made, whose power fails, and when.
 INTERRUPTIONS = [
     ("files", "mysql2", "copying", 1 << 20),
-    ("dump", "mysql2", "copying", 1 << 20),
+    pytest.param("dump", "mysql2", "copying", 1 << 20, marks=pytest.mark.long),
     *(pytest.param(how, "mysql1", "copying", 1 << 20, marks=pytest.mark.long) for how in ("files", "dump")),
     *(
         pytest.param(how, host, phase, 0, marks=pytest.mark.long)
