@@ -240,7 +240,7 @@ def _follow(ret, masters, here, wait, own):
         return _copy(ret, master, masters[master], own, decision.why, decision.keep, both=False)
     changes = __salt__["mysql_replication.differences"](masters[master])
     __salt__["mysql_replication.replicate_from"](masters[master])
-    return _running(dict(ret, changes=changes), master, __salt__["mysql_replication.settled"]())
+    return _running(dict(ret, changes=changes), master, __salt__["mysql_replication.settled"](), masters[master])
 
 
 def _choose(masters, wait):
@@ -284,7 +284,7 @@ def _move_back(ret, masters, now, here, status, wait):
     if __opts__["test"]:
         return dict(ret, result=None, changes=differences, comment=f"Would be moved from {now} to {named}.")
     __salt__["mysql_replication.replicate_from"](masters[named])
-    ret = _running(dict(ret, changes=differences), named, __salt__["mysql_replication.settled"]())
+    ret = _running(dict(ret, changes=differences), named, __salt__["mysql_replication.settled"](), masters[named])
     return dict(ret, comment=f"Moved from {now} to {named}. {ret['comment']}")
 
 
@@ -342,7 +342,7 @@ def _join(ret, peer, source, server, differences, wait, seed, own):
             return _refused(ret, f"Not joined with {peer}: {decision.why}. Apply mysql_ha, which makes a copy.")
         return _copy(ret, peer, source, own, decision.why, decision.keep)
     __salt__["mysql_replication.replicate_from"](source)
-    return _running(dict(ret, changes=differences), peer, __salt__["mysql_replication.settled"]())
+    return _running(dict(ret, changes=differences), peer, __salt__["mysql_replication.settled"](), source)
 
 
 def _copy(ret, peer, source, own, why, keep, both=True):
@@ -353,7 +353,7 @@ def _copy(ret, peer, source, own, why, keep, both=True):
     made = __salt__["mysql_data.copy_from"](source, keep=keep, **own)
     changes |= __salt__["mysql_replication.differences"](source)
     __salt__["mysql_replication.replicate_from"](source)
-    ret = _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"]())
+    ret = _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"](), source)
     said = mysql_copy.said(made, peer, why)
     also = f" Apply to {peer} too: it may have stopped to read from here." if both else ""
     return dict(ret, comment=f"{said} {ret['comment']}{also}")
@@ -371,10 +371,10 @@ def _change(ret, peer, source, differences, wait):
             f"waiting for {peer}: {_address(source)} does not let {source['user']} in, and the replication is only "
             f"changed ({', '.join(differences)}) while it does."))  # fmt: skip
     __salt__["mysql_replication.replicate_from"](source)
-    return _running(changed, peer, __salt__["mysql_replication.settled"]())
+    return _running(changed, peer, __salt__["mysql_replication.settled"](), source)
 
 
-def _running(ret, peer, status, source=None):
+def _running(ret, peer, status, source, again=True):
     """Judge a replication that is configured as specified, and start one that was stopped."""
     if status["receiver_error"].startswith(f"{BROKEN_TLS}:"):
         # A peer that is just stopping breaks an encryption off; a certificate that is refused stays refused.
@@ -382,14 +382,17 @@ def _running(ret, peer, status, source=None):
     if status["applier_error"]:
         return _refused(ret, f"The replication from {peer} has stopped: {status['applier_error']}")
     stopped = not status["applying"] or (not status["receiving"] and not status["receiver_state"])
+    # The peer may have been mended, or become a copy, since this server was pointed at it.
+    may_pass = status["receiver_error"].split(":")[0] in ("", LOST_LOGS, SAME_UUID)
     if stopped and not ret["changes"]:
-        if status["receiver_error"] and status["receiver_error"].split(":")[0] not in (LOST_LOGS, SAME_UUID):
+        if not may_pass:
             return _refused(ret, f"The replication from {peer} has stopped: {status['receiver_error']}")
         ret["changes"]["running"] = {"old": False, "new": True}
         if __opts__["test"]:
             return dict(ret, result=None, comment=f"The replication from {peer} would be started.")
+    if stopped and again and may_pass:
         __salt__["mysql_replication.start"](source)
-        return _running(ret, peer, __salt__["mysql_replication.settled"]())
+        return _running(ret, peer, __salt__["mysql_replication.settled"](), source, again=False)
     if status["receiving"] and status["applying"]:
         done = "is set up and runs" if ret["changes"] else "runs"
         return dict(ret, comment=f"The replication from {peer} {done}.")

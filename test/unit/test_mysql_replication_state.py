@@ -29,6 +29,7 @@ class World:
         self.settled = dict(RUNNING)
         self.differences: dict = {}
         self.copy: dict | None = None
+        self.started: dict | None = None  # what is settled after a start
 
     def functions(self) -> dict:
         def change(name):
@@ -42,10 +43,14 @@ class World:
             "differences": lambda *_, fresh=False: dict(ALL) if fresh else self.differences,
             "forget": lambda: "STOP REPLICA; RESET REPLICA ALL;",
             "replicate_from": change("replicate_from"),
-            "start": change("start"),
+            "start": self.start,
         }
         found = {f"mysql_replication.{name}": function for name, function in answers.items()}
         return found | {"mysql_data.status": lambda: self.copy, "mysql_data.copy_from": self.copy_from}
+
+    def start(self, _source) -> None:
+        self.done.append("start")
+        self.settled = self.started or self.settled
 
     def copy_from(self, source, service, flavor, config, keep):
         self.done.append(f"copy_from keep={keep}")
@@ -286,6 +291,16 @@ def test_a_receiver_whose_source_was_mended_is_started_again_once(apply, world, 
     failed = apply()
     assert (failed["result"], world.done) == (False, ["start", "start"])
     assert error in failed["comment"]
+
+
+def test_a_peer_that_became_a_copy_of_this_server_meanwhile_is_joined(apply, world) -> None:
+    """It was empty when this server was pointed at it, and has another binary log since."""
+    world.fresh()
+    world.settled = RUNNING | {"receiving": False, "receiver_state": "", "receiver_error": "1236: purged"}
+    world.started = dict(RUNNING)
+    ret = apply()
+    assert (ret["result"], world.done) == (True, ["replicate_from", "start"])
+    assert ret["changes"] == ALL
 
 
 def test_a_server_that_is_not_installed_yet(apply, world, load_module) -> None:
