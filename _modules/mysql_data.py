@@ -683,12 +683,19 @@ def _make_room(record, flavor, place, afresh):
     if record["phase"] == "keeping":
         if not is_missing(place) and not Path(record["kept"]).exists():
             Path(place).rename(record["kept"])
+        _say_nothing_was_kept(record)
     elif afresh and not is_missing(place):
         # What is there is a part of a copy; what was there before it was kept aside.
         _drop(place)
     _save(record, phase="copying", done=0)
     if is_missing(place):
         initialise(flavor, place)
+
+
+def _say_nothing_was_kept(record):
+    """Of a server that had lost its data directory: there is nothing to go back to, and nothing to miss."""
+    if not Path(record["kept"]).exists():
+        record["kept"] = ""
 
 
 def _put_in_place(record, dialect, service, place):
@@ -701,6 +708,7 @@ def _put_in_place(record, dialect, service, place):
         for pattern in mysql_backup_jobs.PACKAGE_FILES:
             for file in kept.glob(pattern):
                 shutil.copy2(file, part / file.name)
+        _say_nothing_was_kept(record)
         # Said before it is true, so that what is in its place is never taken for what was there before.
         _save(record, phase="settling")
     if part.exists():

@@ -344,6 +344,17 @@ def test_only_what_was_begun_and_is_not_complete_is_given_up(module, host, tmp_p
         module.abandon()
 
 
+def test_a_rebuild_of_a_server_without_data_is_given_up_too(module, host, tmp_path) -> None:
+    host.fails_at = 8
+    with pytest.raises(Interruption):
+        copy(module, tmp_path, True)
+    assert module.status()["kept"] == ""
+    host.fails_at = None
+    assert module.abandon() == {"restored": ""}
+    assert (host.folder / "system").exists() and (host.folder / "written").exists()
+    assert module.status() is None
+
+
 def test_what_a_copy_would_go_back_to_is_not_discarded(module, host, tmp_path) -> None:
     host.folder.mkdir()
     (host.folder / "original").touch()
