@@ -373,6 +373,7 @@ def _control(action, service, wait):
     began = time.time()
     sizes = {log: Path(log).stat().st_size for log in ERROR_LOGS if Path(log).exists()}
     said = ""
+    _forget_failures(service)
     try:
         works = __salt__[f"service.{action}"](service)
     except CommandExecutionError as error:
@@ -388,6 +389,14 @@ def _control(action, service, wait):
         time.sleep(0.3)
     words = words or said or f"no answer within {wait} s"
     raise CommandExecutionError(f"{service} does not start: {words}")
+
+
+def _forget_failures(service):
+    """Have systemd start a service that failed so often, at boot without its data for one, that it has given up."""
+    systemctl = mysql_client.program("systemctl")
+    if systemctl:
+        # It fails for a service that is not known or has not failed, which is all the same.
+        subprocess.run([systemctl, "reset-failed", service], capture_output=True, timeout=30)
 
 
 def _own_words(service, began, sizes):
