@@ -434,6 +434,12 @@ def copy_from(source, service, flavor, config, keep=True, limit=0, stream=None):
     """
     with _lock() as lock:
         began = time.time()
+        begun = status()
+        if begun is not None and begun["phase"] == "opening":
+            # It is complete, and its source is not needed any more.
+            _turn_away(stream)
+            _open(service, config)
+            return _made(begun, began, "", "")
         try:
             there, place, before = _looked_at(source, flavor)
         except CommandExecutionError:
@@ -457,14 +463,7 @@ def copy_from(source, service, flavor, config, keep=True, limit=0, stream=None):
             by = _copy(record, source, there, service, flavor, config, place, afresh=before is not None)
         except (SqlError, OSError) as error:
             raise CommandExecutionError(f"the copy of {_address(source)} is not complete: {error}") from error
-        return {
-            "bytes": record["done"],
-            "seconds": round(time.time() - began),
-            "kept": record["kept"],
-            "only_here": record.get("only_here", ""),
-            "by": by,
-            "why": why,
-        }
+        return _made(record, began, by, why)
 
 
 def abandon():
@@ -646,27 +645,41 @@ def _need(source, size, place):
 def _copy(record, source, there, service, flavor, config, place, afresh):
     """Make it, wherever an interrupted one stopped; by what it was made."""
     dialect = mysql_dialect.DIALECTS[flavor]
-    by = ""
-    if record["phase"] != "opening":
-        _close(record, service, flavor, config, place)
-        if record.get("prepared"):
-            by = "stream"
-            _put_in_place(record, dialect, service, place)
-        else:
-            by, run = ("clone", _clone) if flavor == "mysql" else ("dump", _dump)
-            _make_room(record, flavor, place, afresh)
-            __salt__["mysql_server.start"](service, RESTART_SECONDS)
-            run(record, source, there, service)
-            _save(record, phase="settling")
-            _settle(there, dialect)
-        # From here on applications may write: whatever interrupts this, the copy is not made again.
-        _save(record, phase="opening")
+    _close(record, service, flavor, config, place)
+    if record.get("prepared"):
+        by = "stream"
+        _put_in_place(record, dialect, service, place)
+    else:
+        by, run = ("clone", _clone) if flavor == "mysql" else ("dump", _dump)
+        _make_room(record, flavor, place, afresh)
+        __salt__["mysql_server.start"](service, RESTART_SECONDS)
+        run(record, source, there, service)
+        _save(record, phase="settling")
+        _settle(there, dialect)
+    # From here on applications may write: whatever interrupts this, the copy is not made again.
+    _save(record, phase="opening")
+    _open(service, config)
+    return by
+
+
+def _open(service, config):
+    """Let the server on a complete copy be reached."""
     if _closed(config).exists() or not __salt__["mysql_server.answers"]():
         __salt__["service.stop"](service)
         _closed(config).unlink(missing_ok=True)
         __salt__["mysql_server.start"](service, RESTART_SECONDS)
     RECORD.unlink()
-    return by
+
+
+def _made(record, began, by, why):
+    return {
+        "bytes": record["done"],
+        "seconds": round(time.time() - began),
+        "kept": record["kept"],
+        "only_here": record.get("only_here", ""),
+        "by": by,
+        "why": why,
+    }
 
 
 def _close(record, service, flavor, config, place):

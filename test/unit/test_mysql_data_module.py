@@ -286,6 +286,8 @@ def test_what_was_written_after_the_opening_is_never_copied_over(module, host, t
     assert module.status()["phase"] == "opening"
     (host.folder / "important").touch()
     host.fails_once_open = False
+    # Its source may be away by now, or not be fit to be copied any more.
+    module.__salt__["mysql_replication.peer"] = lambda _: None
     copy(module, tmp_path, False)
     assert (host.folder / "important").exists()
     assert module.status() is None

@@ -83,11 +83,15 @@ def set_up(lab: Lab, pillar: Path) -> None:
         for host in lab.plan.hosts:
             accept_key(lab, host)
         wait_for_minions(lab)
-    sync_master(lab)
+
+
+# The labs whose master was given the runners by this process.
+_SYNCED: set[str] = set()
 
 
 def sync_master(lab: Lab) -> None:
-    """Let the master have the runners of its copy of the formula."""
+    """Let the master have the runners of its copy of the formula. (From then on salt-ssh takes _utils from there, too,
+    whatever the formula has.)"""
 
     def synced() -> bool:
         # The file server's list of files may be a second old.
@@ -100,6 +104,9 @@ def sync_master(lab: Lab) -> None:
 
 def compare(lab: Lab, *words: str, status: int | None = None) -> dict[str, Any]:
     """What ``salt-run mysql_ha.compare`` says of the two databases' rows; its exit status must go with it."""
+    if lab.plan.name not in _SYNCED:
+        sync_master(lab)
+        _SYNCED.add(lab.plan.name)
     run = lab.run("master", ["salt-run", "--out=json", "mysql_ha.compare", *words], check=False, timeout=600)
     found = json.loads(run.stdout)
     assert run.returncode == found["retcode"], run.stderr
