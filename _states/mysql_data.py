@@ -32,14 +32,11 @@ def present(name, flavor):
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": "The data directory is there."}
     try:
-        if __salt__["mysql_server.binary"](flavor):
-            ret = _without_leftovers(ret, __salt__["mysql_data.folder"](flavor))
-        if __salt__["mysql_server.answers"]():
-            return ret
         if not __salt__["mysql_server.binary"](flavor):
             return dict(ret, comment="The data directory comes with the installation.")
         folder = __salt__["mysql_data.folder"](flavor)
-        if not __salt__["mysql_data.is_missing"](folder):
+        ret = _without_leftovers(ret, folder)
+        if __salt__["mysql_server.answers"]() or not __salt__["mysql_data.is_missing"](folder):
             return ret
         changes = ret["changes"] | {"folder": {"old": None, "new": folder}}
         if __opts__["test"]:

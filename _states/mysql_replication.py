@@ -96,10 +96,19 @@ def replicating(
     peer = next((other for other in databases if other != name), None)
     if name not in databases or peer is None:
         return dict(ret, result=False, comment=f"{name} is not one of two databases among {', '.join(nodes)}.")
-    source = {"host": databases[peer]["address"], "port": port, "user": user, "tls": tls, "ca_file": ca_file,
-              "connect_retry": connect_retry, "heartbeat": float(heartbeat)}  # fmt: skip
+    source = _source(databases[peer], port, user, tls, ca_file, connect_retry, heartbeat)
+    return _attempt(_replicating, ret, source, peer, source, nodes[name]["server_id"], wait, seed, server)
+
+
+def _source(entry, port, user, tls, ca_file, connect_retry, heartbeat):
+    """Where to replicate from, as ``mysql_replication.replicate_from`` takes it, by a database's entry among nodes."""
+    return {"host": entry["address"], "port": port, "user": user, "tls": tls, "ca_file": ca_file,
+            "connect_retry": connect_retry, "heartbeat": float(heartbeat)}  # fmt: skip
+
+
+def _attempt(work, ret, source, *arguments):
     try:
-        return _replicating(ret, peer, source, nodes[name]["server_id"], wait, seed, server)
+        return work(ret, *arguments)
     except CommandExecutionError as error:
         if __opts__["test"] and not ret["changes"]:
             # A server that is not installed or not started yet: all of it is still to be done.
@@ -159,23 +168,18 @@ def following(name, nodes, port, user, wait=120, tls=True, ca_file="", connect_r
             - user: repl
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    common = {"port": port, "user": user, "tls": tls, "ca_file": ca_file, "connect_retry": connect_retry,
-              "heartbeat": float(heartbeat)}  # fmt: skip
-    masters = {node: {"host": entry["address"], **common} for node, entry in nodes.items()
-               if entry.get("role") == "database"}  # fmt: skip
+    masters = {
+        node: _source(entry, port, user, tls, ca_file, connect_retry, heartbeat)
+        for node, entry in nodes.items()
+        if entry.get("role") == "database"
+    }
     own = nodes.get(name, {})
     if own.get("role") != "replica" or own.get("replicates_from") not in masters:
         return dict(ret, result=False, comment=f"{name} is not a replica of one of {', '.join(masters)}.")
     # The one that is named comes first.
     named = own["replicates_from"]
     masters = {node: masters[node] for node in [named, *(one for one in masters if one != named)]}
-    try:
-        return _following(ret, masters, own["server_id"], wait, server)
-    except CommandExecutionError as error:
-        if __opts__["test"] and not ret["changes"]:
-            changes = __salt__["mysql_replication.differences"](masters[named], fresh=True)
-            return dict(ret, result=None, changes=changes, comment=f"Would be set up once the server runs ({error}).")
-        return dict(ret, result=False, comment=str(error))
+    return _attempt(_following, ret, masters[named], masters, own["server_id"], wait, server)
 
 
 def _following(ret, masters, wanted_id, wait, own):
@@ -230,17 +234,7 @@ def _follow(ret, masters, here, wait, own):
     if why:
         return dict(ret, comment=f"{why}. Nothing is lost: apply again once the masters are set up.")
     decision = mysql_join.follow(here, there, ret["name"], master)
-    if decision.action == mysql_join.REFUSE:
-        return _refused(ret, f"Not joined with {master}: {decision.why}.")
-    if decision.action == mysql_join.WAIT:
-        return dict(ret, comment=f"waiting for {master} {decision.why}.")
-    if decision.action == mysql_join.COPY:
-        if not own:
-            return _refused(ret, f"Not joined with {master}: {decision.why}. Apply mysql_ha, which makes a copy.")
-        return _copy(ret, master, masters[master], own, decision.why, decision.keep, both=False)
-    changes = __salt__["mysql_replication.differences"](masters[master])
-    __salt__["mysql_replication.replicate_from"](masters[master])
-    return _running(dict(ret, changes=changes), master, __salt__["mysql_replication.settled"](), masters[master])
+    return _decided(ret, master, masters[master], decision, own, both=False)
 
 
 def _choose(masters, wait):
@@ -333,6 +327,11 @@ def _join(ret, peer, source, server, differences, wait, seed, own):
             f"waiting for {peer}: {_address(source)} did not let {source['user']} in within {wait} s. Nothing is "
             f"lost: apply again once {peer} is set up."))  # fmt: skip
     decision = mysql_join.decide(server, found, ret["name"], peer, seed)
+    return _decided(ret, peer, source, decision, own)
+
+
+def _decided(ret, peer, source, decision, own, both=True):
+    """Do what was decided about a server that replicates from nowhere yet."""
     if decision.action == mysql_join.REFUSE:
         return _refused(ret, f"Not joined with {peer}: {decision.why}.")
     if decision.action == mysql_join.WAIT:
@@ -340,9 +339,10 @@ def _join(ret, peer, source, server, differences, wait, seed, own):
     if decision.action == mysql_join.COPY:
         if not own:
             return _refused(ret, f"Not joined with {peer}: {decision.why}. Apply mysql_ha, which makes a copy.")
-        return _copy(ret, peer, source, own, decision.why, decision.keep)
+        return _copy(ret, peer, source, own, decision.why, decision.keep, both)
+    changes = __salt__["mysql_replication.differences"](source)
     __salt__["mysql_replication.replicate_from"](source)
-    return _running(dict(ret, changes=differences), peer, __salt__["mysql_replication.settled"](), source)
+    return _running(dict(ret, changes=changes), peer, __salt__["mysql_replication.settled"](), source)
 
 
 def _copy(ret, peer, source, own, why, keep, both=True):

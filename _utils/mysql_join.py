@@ -43,13 +43,7 @@ def decide(here: Server, there: Server, me: str, peer: str, seed: str = "") -> D
     if is_empty(there):
         return Decision(REPLICATE)
     if is_empty(here):
-        if lacks_history(there):
-            # A copy would have the same tables, and nothing that tells whose they are.
-            return Decision(
-                WAIT, "to begin its binary log: it has tables, and no transaction that a copy could go on from"
-            )
-        # Its binary log need not have all that a server has: older data, databases and accounts of this formula.
-        return Decision(COPY, f"{peer} has data and this server has none")
+        return _from_nothing(there, peer)
     conflict = _conflict(here, there, me, peer)
     if not conflict:
         return Decision(REPLICATE)
@@ -79,14 +73,21 @@ def follow(here: Server, there: Server, me: str, master: str) -> Decision:
         return Decision(REFUSE, same)
     if is_empty(here) and is_empty(there):
         return Decision(REPLICATE)
-    if is_empty(here) and lacks_history(there):
-        return Decision(WAIT, "to begin its binary log: it has tables, and no transaction that a copy could go on from")
     if is_empty(here):
-        return Decision(COPY, f"{master} has data and this server has none")
+        return _from_nothing(there, master)
     if is_empty(there):
         return Decision(REFUSE, f"this replica has data and {master} has none; is it the master that is meant?")
     why = _conflict(here, there, me, master) or surplus(here, there, me, master)
     return Decision(REFUSE, f"{why}. {rebuild(me, master)}") if why else Decision(REPLICATE)
+
+
+def _from_nothing(there: Server, peer: str) -> Decision:
+    """What a server that holds nothing does about one that holds something."""
+    if lacks_history(there):
+        # A copy would have the same tables, and nothing that tells whose they are.
+        return Decision(WAIT, "to begin its binary log: it has tables, and no transaction that a copy could go on from")
+    # Its binary log need not have all that a server has: older data, databases and accounts of this formula.
+    return Decision(COPY, f"{peer} has data and this server has none")
 
 
 def surplus(here: Server, there: Server, me: str, master: str) -> str:
