@@ -438,7 +438,7 @@ def copy_from(source, service, flavor, config, keep=True, limit=0, stream=None):
         if begun is not None and begun["phase"] == "opening":
             # It is complete, and its source is not needed any more.
             _turn_away(stream)
-            _open(service, config)
+            _open(begun)
             return _made(begun, began, "", "")
         try:
             there, place, before = _looked_at(source, flavor)
@@ -460,7 +460,7 @@ def copy_from(source, service, flavor, config, keep=True, limit=0, stream=None):
         if record["phase"] == "keeping" and __salt__["mysql_server.answers"]():
             record["only_here"] = _hand_over(source)
         try:
-            by = _copy(record, source, there, service, flavor, config, place, afresh=before is not None)
+            by = _copy(record, source, there, afresh=before is not None)
         except (SqlError, OSError) as error:
             raise CommandExecutionError(f"the copy of {_address(source)} is not complete: {error}") from error
         return _made(record, began, by, why)
@@ -516,7 +516,8 @@ def _put_back(record, place, kept):
     if record["phase"] != "keeping":
         if kept and not Path(kept).exists():
             raise CommandExecutionError(
-                f"{kept}, which was here before the copy, is gone: there is nothing to go back to"
+                f"{kept}, which was here before the copy, is gone: there is nothing to go back to. Apply mysql_ha "
+                f"while {record['source']} can be reached, which makes the copy again"
             )
         _drop(place)
         if kept:
@@ -561,12 +562,12 @@ def _turn_away(stream):
 def _receive(record, stream, there, place, lock):
     """Get the other server's files beside the data directory while this server serves on; why they did not come."""
     phase, part = record["phase"], Path(_aside(place, PART))
-    _save(record, phase=mysql_copy.SERVING[0])
+    _save(record, phase=mysql_copy.RECEIVING)
     try:
         mysql_copy_stream.receive(part, stream["address"], int(stream["port"]), stream["certificate"],
                                   lambda size: _expect(record, size, place),
                                   lambda count: _tell(record, count))  # fmt: skip
-        _save(record, phase=mysql_copy.SERVING[1])
+        _save(record, phase=mysql_copy.PREPARING)
         made = mysql_copy_stream.prepare(part, lock.fileno())
         state = mysql_copy.binlog_state(there["gtids"], made.gtids)
     except (MeetingError, BackupError, CommandExecutionError, OSError, ValueError) as error:
@@ -642,32 +643,32 @@ def _need(source, size, place):
         )
 
 
-def _copy(record, source, there, service, flavor, config, place, afresh):
+def _copy(record, source, there, afresh):
     """Make it, wherever an interrupted one stopped; by what it was made."""
-    dialect = mysql_dialect.DIALECTS[flavor]
-    _close(record, service, flavor, config, place)
+    dialect = mysql_dialect.DIALECTS[record["flavor"]]
+    _close(record, dialect)
     if record.get("prepared"):
         by = "stream"
-        _put_in_place(record, dialect, service, place)
+        _put_in_place(record, dialect)
     else:
-        by, run = ("clone", _clone) if flavor == "mysql" else ("dump", _dump)
-        _make_room(record, flavor, place, afresh)
-        __salt__["mysql_server.start"](service, RESTART_SECONDS)
-        run(record, source, there, service)
+        by, run = ("dump", _dump) if dialect.is_mariadb else ("clone", _clone)
+        _make_room(record, afresh)
+        __salt__["mysql_server.start"](record["service"], RESTART_SECONDS)
+        run(record, source, there)
         _save(record, phase="settling")
         _settle(there, dialect)
     # From here on applications may write: whatever interrupts this, the copy is not made again.
     _save(record, phase="opening")
-    _open(service, config)
+    _open(record)
     return by
 
 
-def _open(service, config):
+def _open(record):
     """Let the server on a complete copy be reached."""
-    if _closed(config).exists() or not __salt__["mysql_server.answers"]():
-        __salt__["service.stop"](service)
-        _closed(config).unlink(missing_ok=True)
-        __salt__["mysql_server.start"](service, RESTART_SECONDS)
+    if _closed(record["config"]).exists() or not __salt__["mysql_server.answers"]():
+        __salt__["service.stop"](record["service"])
+        _closed(record["config"]).unlink(missing_ok=True)
+        __salt__["mysql_server.start"](record["service"], RESTART_SECONDS)
     RECORD.unlink()
 
 
@@ -682,52 +683,50 @@ def _made(record, began, by, why):
     }
 
 
-def _close(record, service, flavor, config, place):
+def _close(record, dialect):
     """Stop the server, and let nobody but root reach it when it starts again."""
     if record["phase"] == "keeping":
         # Recorded before it is closed, or an interruption here would leave a closed server, and nobody knew why.
-        _save(record, kept=record["kept"] or _aside(place, ASIDE))
-    _closed(config).write_text(CLOSED.format(replica=mysql_dialect.DIALECTS[flavor].replica.lower()), encoding="utf-8")
-    __salt__["service.stop"](service)
+        _save(record, kept=record["kept"] or _aside(record["folder"], ASIDE))
+    _closed(record["config"]).write_text(CLOSED.format(replica=dialect.replica.lower()), encoding="utf-8")
+    __salt__["service.stop"](record["service"])
 
 
-def _make_room(record, flavor, place, afresh):
+def _make_room(record, afresh):
     """Keep aside what the server has, and give it an empty data directory."""
     if record["phase"] == "keeping":
-        if not is_missing(place) and not Path(record["kept"]).exists():
-            Path(place).rename(record["kept"])
-        _say_nothing_was_kept(record)
-    elif afresh and not is_missing(place):
+        _keep_aside(record)
+    elif afresh:
         # What is there is a part of a copy; what was there before it was kept aside.
-        _drop(place)
+        _drop(record["folder"])
     _save(record, phase="copying", done=0)
-    if is_missing(place):
-        initialise(flavor, place)
+    if is_missing(record["folder"]):
+        initialise(record["flavor"], record["folder"])
 
 
-def _say_nothing_was_kept(record):
-    """Of a server that had lost its data directory: there is nothing to go back to, and nothing to miss."""
+def _keep_aside(record):
+    """Move the data directory to where it is kept; of a server that has lost it there is nothing to go back to."""
+    if not is_missing(record["folder"]) and not Path(record["kept"]).exists():
+        Path(record["folder"]).rename(record["kept"])
     if not Path(record["kept"]).exists():
         record["kept"] = ""
 
 
-def _put_in_place(record, dialect, service, place):
+def _put_in_place(record, dialect):
     """Keep aside what the server has, and start it on what was prepared."""
     prepared = record["prepared"]
-    part, kept = Path(prepared["folder"]), Path(record["kept"])
+    part = Path(prepared["folder"])
     if record["phase"] == "keeping":
-        if not is_missing(place):
-            Path(place).rename(kept)
-        for pattern in mysql_backup_jobs.PACKAGE_FILES:
-            for file in kept.glob(pattern):
+        _keep_aside(record)
+        for pattern in mysql_backup_jobs.PACKAGE_FILES if record["kept"] else ():
+            for file in Path(record["kept"]).glob(pattern):
                 shutil.copy2(file, part / file.name)
-        _say_nothing_was_kept(record)
         # Said before it is true, so that what is in its place is never taken for what was there before.
         _save(record, phase="settling")
     if part.exists():
-        part.rename(place)
+        part.rename(record["folder"])
     try:
-        __salt__["mysql_server.start"](service, RESTART_SECONDS)
+        __salt__["mysql_server.start"](record["service"], RESTART_SECONDS)
         mysql_client.local(mysql_copy.settle_statements(prepared["state"], prepared["gtids"]))
         _settle(prepared["there"], dialect)
     except (CommandExecutionError, SqlError):
@@ -756,15 +755,14 @@ def _prove(there, dialect):
 _SERVER_ENDS = (0, 2006, 2013, 3707)
 
 
-def _clone(record, source, there, service):
+def _clone(record, source, there):
     """MySQL: the clone plugin fetches the files; the server restarts with them."""
     make_copyable("mysql")
-
     statements = mysql_copy.clone_statements(_peer(source), _password(), record.get("limit", 0))
     failure = _while_telling(record, lambda: mysql_client.local(statements, COPY_SECONDS), _patience(source))
     if failure is not None and failure.code not in _SERVER_ENDS:
         raise failure
-    result = _clone_result(service)
+    result = _clone_result(record["service"])
     if result["state"] != "Completed":
         raise SqlError(f"the server says: {result['number']}: {result['message']}")
 
@@ -786,7 +784,7 @@ def _clone_result(service):
     raise SqlError(f"the server did not come back within {RESTART_SECONDS} s")
 
 
-def _dump(record, source, there, _service):
+def _dump(record, source, there):
     """MariaDB: a dump of one moment is loaded, outside the binary log, and that moment's position taken."""
     program, client = (mysql_client.program(name) for name in ("mariadb-dump", "mariadb"))
     if not program or not client:

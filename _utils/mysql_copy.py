@@ -23,7 +23,7 @@ HEADER = 16 << 10
 _POSITION = re.compile(rb"^(?:-- )?CHANGE MASTER TO MASTER_LOG_FILE='([\w.-]+)', MASTER_LOG_POS=(\d+)", re.MULTILINE)
 
 #: While another server's files come in beside the data directory: the phases in which nothing here is changed yet.
-SERVING = ("receiving", "preparing")
+RECEIVING, PREPARING = SERVING = ("receiving", "preparing")
 
 #: How it was made, as a part of a sentence.
 BY = {"stream": ", by mariadb-backup", "dump": ", by a dump", "clone": ", by the clone plugin"}
