@@ -16,6 +16,7 @@ from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import host_programs
 import mysql_backup_jobs
 import mysql_client
 import mysql_copy
@@ -24,6 +25,7 @@ import mysql_dialect
 import mysql_gtid
 import mysql_join
 import pinned_tls
+from host_programs import ProgramError
 from mysql_backups import BackupError
 from mysql_client import SqlError
 from pinned_tls import MeetingError
@@ -958,14 +960,9 @@ def _folder_at_start(flavor):
 
 def _program(words, timeout):
     try:
-        environment = mysql_client.ENVIRONMENT | {"PATH": mysql_client.PATH}
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              timeout=timeout, cwd="/", env=environment)  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+        return host_programs.run(words, timeout=timeout)
+    except ProgramError as error:
         raise CommandExecutionError(f"{words[0]} failed: {error}") from error
-    if done.returncode:
-        raise CommandExecutionError(f"{words[0]} failed: {(done.stderr or done.stdout).strip()[-800:]}")
-    return done.stdout
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 The service on a replica that has it follow the other master while its own is gone.
 """
 
-import subprocess
 import sys
 
 from salt.exceptions import CommandExecutionError
 
+import host_programs
 import mysql_follow_unit
+from host_programs import ProgramError
 
 __virtualname__ = "mysql_follow"
 
@@ -67,18 +68,15 @@ def _files(masters):
 
 
 def _is(state):
-    command = ["systemctl", f"is-{state}", "--quiet", mysql_follow_unit.SERVICE]
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
-    except OSError:
+        host_programs.run(["systemctl", f"is-{state}", "--quiet", mysql_follow_unit.SERVICE])
+    except ProgramError:
         return False
+    return True
 
 
 def _systemctl(*words):
     try:
-        done = subprocess.run(["systemctl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="replace", timeout=60)  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+        host_programs.run(["systemctl", *words], timeout=60)
+    except ProgramError as error:
         raise CommandExecutionError(f"systemctl {' '.join(words)} failed: {error}") from error
-    if done.returncode:
-        raise CommandExecutionError(f"systemctl {' '.join(words)} failed: {done.stderr.strip()[-500:]}")

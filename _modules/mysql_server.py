@@ -9,14 +9,17 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
+import host_programs
 import mysql_client
 import mysql_dialect
 import mysql_handshake
 import mysql_settings
+from host_programs import ProgramError
 from mysql_client import SqlError
 
 __virtualname__ = "mysql_server"
@@ -393,10 +396,9 @@ def _control(action, service, wait):
 
 def _forget_failures(service):
     """Have systemd start a service that failed so often, at boot without its data for one, that it has given up."""
-    systemctl = mysql_client.program("systemctl")
-    if systemctl:
-        # It fails for a service that is not known or has not failed, which is all the same.
-        subprocess.run([systemctl, "reset-failed", service], capture_output=True, timeout=30)
+    # It fails for a service that is not known or has not failed, and on a host without systemd, which is all the same.
+    with suppress(ProgramError):
+        host_programs.run(["systemctl", "reset-failed", service], timeout=30)
 
 
 def _own_words(service, began, sizes):

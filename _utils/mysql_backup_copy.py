@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import host_programs
 import mysql_backups as store
 import mysql_client
 import mysql_dialect
@@ -213,7 +214,7 @@ def logical(server: Server, place: Path, lock: int) -> tuple[str, int]:
     Returns the dump's position as GTIDs, and its bytes before compression. Raises BackupError.
     """
     suffix, compressor = next(
-        (suffix, words) for suffix, words in COMPRESSORS.items() if shutil.which(words[0], path=store.PATH)
+        (suffix, words) for suffix, words in COMPRESSORS.items() if mysql_client.program(words[0])
     )
     rows = mysql_client.local("SELECT schema_name AS name FROM information_schema.schemata;")
     databases = [row["name"] or "" for row in rows if row["name"] not in SYSTEM]
@@ -244,7 +245,7 @@ def _piped(dump: list[str], compressor: tuple[str, ...], target: Path, lock: int
     head, tail, size = b"", b"", 0
     pipe = subprocess.PIPE
     with open(target, "wb", opener=_private_file) as file, target.with_suffix(".err").open("w+b") as said:
-        common = {"stderr": said, "cwd": "/", "env": store.ENVIRONMENT, "pass_fds": (lock,)}
+        common = {"stderr": said, "cwd": "/", "env": host_programs.ENVIRONMENT, "pass_fds": (lock,)}
         producer = subprocess.Popen(dump, stdin=subprocess.DEVNULL, stdout=pipe, **common)
         consumer = subprocess.Popen(compressor, stdin=pipe, stdout=file, **common)
         try:
@@ -259,7 +260,7 @@ def _piped(dump: list[str], compressor: tuple[str, ...], target: Path, lock: int
         codes = producer.wait(), consumer.wait()
         said.seek(0)
         if any(codes):
-            words = store.last_words(said.read().decode(errors="replace"))
+            words = host_programs.last_words(said.read().decode(errors="replace"))
             raise BackupError(f"{Path(dump[0]).name}, exit status {codes[0]}; {compressor[0]}, {codes[1]}: {words}")
     target.with_suffix(".err").unlink()
     return head, tail, size
@@ -311,16 +312,18 @@ def _fed(server: mysql_private.Private, words: list[str]) -> None:
               "--user=root", "--batch", "--default-character-set=utf8mb4",
               "--init-command=SET SESSION sql_log_bin = 0"]  # fmt: skip
     pipe = subprocess.PIPE
-    producer = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=store.ENVIRONMENT)
+    producer = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=host_programs.ENVIRONMENT
+    )
     consumer = subprocess.Popen(client, stdin=producer.stdout, stdout=subprocess.DEVNULL, stderr=pipe,
-                                env=store.ENVIRONMENT)  # fmt: skip
+                                env=host_programs.ENVIRONMENT)  # fmt: skip
     producer.stdout.close()
     said = consumer.communicate()[1]
     words_of_producer = producer.communicate()[1]
     if producer.returncode or consumer.returncode:
         # The client repeats statements, and the server what is near an error; those of accounts hold hashes.
         error = re.search(r"^ERROR \d+.*?(?= near '|$)", said.decode(errors="replace"), flags=re.MULTILINE)
-        reasons = [store.last_words(words_of_producer.decode(errors="replace")) if producer.returncode else "",
+        reasons = [host_programs.last_words(words_of_producer.decode(errors="replace")) if producer.returncode else "",
                    error[0].strip() if error else ""]  # fmt: skip
         raise BackupError(f"it cannot be loaded: {'; '.join(filter(None, reasons)) or 'the client failed'}")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import host_programs
 import mysql_backups as store
 import pinned_tls
 from mysql_backups import BackupError
@@ -87,14 +88,14 @@ def _received(stream: ssl.SSLSocket, directory: Path) -> tuple[str, int]:
 
 def _unpacked(stream: ssl.SSLSocket, part: Path) -> None:
     unpack = subprocess.Popen(["tar", "-x", "--same-owner", "-p", "-C", str(part)], stdin=subprocess.PIPE,
-                              stderr=subprocess.PIPE, env=store.ENVIRONMENT)  # fmt: skip
+                              stderr=subprocess.PIPE, env=host_programs.ENVIRONMENT)  # fmt: skip
     try:
         while chunk := frame(stream):
             unpack.stdin.write(chunk)
     finally:
         said = unpack.communicate()[1]
     if unpack.returncode:
-        raise BackupError(f"it cannot be unpacked: {store.last_words(said.decode(errors='replace'))}")
+        raise BackupError(f"it cannot be unpacked: {host_programs.last_words(said.decode(errors='replace'))}")
     part.chmod(0o700)
 
 
@@ -126,13 +127,13 @@ def send(directory: Path, place: Path, address: str, port: int, peer: str) -> in
 
 def _send_tar(stream: ssl.SSLSocket, place: Path) -> None:
     pack = subprocess.Popen(["tar", "-c", "--numeric-owner", "-C", str(place), "."], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=store.ENVIRONMENT)  # fmt: skip
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=host_programs.ENVIRONMENT)  # fmt: skip
     try:
         while chunk := pack.stdout.read(pinned_tls.CHUNK):
             send_frame(stream, chunk)
     finally:
         said = pack.communicate()[1]
     if pack.returncode:
-        raise BackupError(f"it cannot be read: {store.last_words(said.decode(errors='replace'))}")
+        raise BackupError(f"it cannot be read: {host_programs.last_words(said.decode(errors='replace'))}")
     # An empty one is the end; a stream that merely stops is none.
     send_frame(stream, b"")

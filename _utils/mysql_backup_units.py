@@ -6,12 +6,13 @@ nothing of Salt.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from mysql_backups import ENVIRONMENT, PATH, BackupError, last_words
+import mysql_client
+from host_programs import ENVIRONMENT, last_words
+from mysql_backups import BackupError
 
 UNITS = Path("/etc/systemd/system")
 SERVICE, TIMER = "mysql_ha-backup.service", "mysql_ha-backup.timer"
@@ -29,7 +30,7 @@ _SAID = {
 
 def check(schedule: str) -> None:
     """Raise BackupError unless systemd knows such a time."""
-    tool = shutil.which("systemd-analyze", path=PATH)
+    tool = mysql_client.program("systemd-analyze")
     if "\n" in schedule or tool is None:
         raise BackupError(f"schedule: is {schedule!r}; no systemd-analyze is here to say when that is")
     done = subprocess.run(

@@ -27,7 +27,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from mysql_client import PATH
+import host_programs
+from host_programs import ENVIRONMENT, ProgramError
 
 NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 PART = ".part"
@@ -39,7 +40,6 @@ FORMAT = 1
 METHODS = ("physical", "logical")
 #: What is to be free beside the size that was measured: the data grows while it is copied.
 RESERVE = 0.1
-ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/"}
 
 
 class BackupError(Exception):
@@ -266,39 +266,11 @@ def can_share_blocks(place: Path) -> bool:
 
 
 def run(words: Sequence[object], lock: int | None = None, timeout: float | None = None) -> str:
-    """Run a program to its end and return its standard output. Raises BackupError with the end of what it said.
-
-    words
-        The program and its arguments.
-    lock
-        A descriptor that it inherits.
-    timeout
-        Seconds; none for what may take hours.
-    """
-    command = [str(word) for word in words]
+    """As ``host_programs.run``, but raises BackupError."""
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            cwd="/",
-            env=ENVIRONMENT,
-            pass_fds=() if lock is None else (lock,),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackupError(f"{command[0]}: {error}") from error
-    if done.returncode:
-        raise BackupError(f"exit status {done.returncode} from {Path(command[0]).name}: {last_words(done.stderr)}")
-    return done.stdout
-
-
-def last_words(said: str) -> str:
-    """The end of what a program said, on one line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return "; ".join(lines[-4:])[-1000:] or "it said nothing"
+        return host_programs.run(words, lock, timeout)
+    except ProgramError as error:
+        raise BackupError(str(error)) from error
 
 
 def copy_tree(source: Path, target: Path, lock: int | None = None) -> None:
@@ -314,11 +286,10 @@ def give(place: Path, user: str) -> None:
 
 def program(*names: str) -> str:
     """Where the first of these programs is that is installed. Raises BackupError."""
-    for name in names:
-        found = shutil.which(name, path=PATH)
-        if found:
-            return found
-    raise BackupError(f"not installed: {' or '.join(names)}")
+    try:
+        return host_programs.find(*names)
+    except ProgramError as error:
+        raise BackupError(str(error)) from error
 
 
 def sync(place: Path) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import host_programs
 import mysql_backup_copy as copies
 import mysql_backups as store
 import mysql_private
@@ -53,7 +54,7 @@ def series() -> str:
         store.program(UNPACK)
         # It says so on either, depending on its version.
         done = subprocess.run([tool, "--no-defaults", "--version"], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=60, env=store.ENVIRONMENT, cwd="/")  # fmt: skip
+                              text=True, timeout=60, env=host_programs.ENVIRONMENT, cwd="/")  # fmt: skip
     except (BackupError, OSError, subprocess.TimeoutExpired):
         return ""
     found = _SERIES.search(done.stdout + done.stderr)
@@ -133,7 +134,7 @@ def _sent(stream: ssl.SSLSocket, words: list[str], limit: int) -> tuple[int, str
     """Run a program into a stream; how many bytes that were, and why it failed."""
     count, began, hurry = 0, time.monotonic(), Hurry()
     run = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           env=store.ENVIRONMENT, cwd="/")  # fmt: skip
+                           env=host_programs.ENVIRONMENT, cwd="/")  # fmt: skip
     listener = threading.Thread(target=hurry.hear_all, args=(run.stderr,), daemon=True)
     listener.start()
     try:
@@ -150,7 +151,7 @@ def _sent(stream: ssl.SSLSocket, words: list[str], limit: int) -> tuple[int, str
         code = run.wait()
         listener.join()
         run.stderr.close()
-    last = store.last_words("".join(hurry.lines))
+    last = host_programs.last_words("".join(hurry.lines))
     return count, f"exit status {code} from {Path(words[0]).name}: {last}" if code else ""
 
 
@@ -193,7 +194,7 @@ def _unpacked(stream: ssl.SSLSocket, part: Path, told: Callable[[int], None]) ->
     count, said = 0, time.monotonic()
     with tempfile.TemporaryFile() as words:
         run = subprocess.Popen([store.program(UNPACK), "-x", "-C", str(part)], stdin=subprocess.PIPE, stderr=words,
-                               stdout=subprocess.DEVNULL, env=store.ENVIRONMENT, cwd="/")  # fmt: skip
+                               stdout=subprocess.DEVNULL, env=host_programs.ENVIRONMENT, cwd="/")  # fmt: skip
         try:
             while chunk := frame(stream):
                 run.stdin.write(chunk)
@@ -211,7 +212,7 @@ def _unpacked(stream: ssl.SSLSocket, part: Path, told: Callable[[int], None]) ->
             code = run.wait()
         words.seek(0)
         if code:
-            last = store.last_words(words.read().decode(errors="replace"))
+            last = host_programs.last_words(words.read().decode(errors="replace"))
             raise BackupError(f"exit status {code} from {UNPACK}: {last}")
     told(count)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import host_programs
 import mysql_backups as store
 import mysql_client
 from mysql_backups import BackupError
@@ -117,7 +118,7 @@ def running(flavor: str, data: Path, layout: Mapping[str, str], lock: int | None
                 stdout=said,
                 stderr=said,
                 cwd="/",
-                env=store.ENVIRONMENT,
+                env=host_programs.ENVIRONMENT,
                 pass_fds=() if lock is None else (lock,),
                 start_new_session=True,
             )
@@ -149,7 +150,7 @@ def is_confined(server: str) -> bool:
 
 def _confined(server: str) -> list[str]:
     """The words that start a server where AppArmor would keep it from the data directory that it is given."""
-    tool = shutil.which("aa-exec", path=store.PATH)
+    tool = mysql_client.program("aa-exec")
     return [tool, "-p", "unconfined", "--", server] if tool and is_confined(server) else [server]
 
 
@@ -174,7 +175,7 @@ def _words(log: Path) -> str:
     """The errors that a server wrote, else the end of what it wrote."""
     lines = log.read_text(errors="replace").splitlines()
     errors = [line for line in lines if "[ERROR]" in line]
-    return store.last_words("\n".join(errors or lines))
+    return host_programs.last_words("\n".join(errors or lines))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -13,13 +13,13 @@ import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mysql_client import ENVIRONMENT, PATH
+import host_programs
+from host_programs import ProgramError
 
 #: How long the two wait for each other, and how long a stream may stand still, in seconds.
 MEET_SECONDS, IDLE_SECONDS = 120, 600
@@ -42,14 +42,13 @@ def introduce(folder: Path) -> str:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-    openssl = shutil.which("openssl", path=PATH)
-    if openssl is None:
-        raise MeetingError("not installed: openssl")
-    words = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-             "2", "-subj", "/CN=mysql_ha", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]  # fmt: skip
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=ENVIRONMENT, cwd="/")
-    if done.returncode:
-        raise MeetingError(f"no certificate could be made: {done.stderr.strip()[-500:]}")
+    try:
+        host_programs.run([
+            host_programs.find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+            "-nodes", "-days", "2", "-subj", "/CN=mysql_ha", "-keyout", folder / "key.pem", "-out", folder / "cert.pem",
+        ])  # fmt: skip
+    except ProgramError as error:
+        raise MeetingError(f"no certificate could be made: {error}") from error
     return certificate(folder)
 
 
