@@ -53,6 +53,18 @@ class Pair(Databases):
     def status(self, host: str) -> dict[str, Any] | None:
         return self.call(host, "mysql_data.status")
 
+    def wait_for_end_of_copy(self) -> None:
+        wait_for("the end of the copy", lambda: not (self.status("mysql2") or {"running": False})["running"], 120, 1)
+
+    def insert(self, note: str) -> None:
+        """A row on each side, under a number of its own."""
+        for host in DATABASES:
+            self.sql(host, f"INSERT INTO shop.visits (at, note) VALUES (NOW(6), '{note}')")
+
+    def power_back(self, host: str) -> None:
+        self.lab.boot(host)
+        salt.wait_for_minions(self.lab)
+
     def replicating(self, host: str, result: salt.HostResult) -> dict[str, Any]:
         return next(state for state in result.states if state["id"] == REPLICATING)
 
@@ -124,8 +136,7 @@ def test_a_wiped_database_gets_everything_again_while_the_other_serves(pair: Pai
     assert after["shop.big"] == before["shop.big"]
     assert after["shop.visits"] != before["shop.visits"]
     # Numbers go on where they were, on both sides.
-    for host in DATABASES:
-        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'after')")
+    pair.insert("after")
     pair.settled()
     assert not any(one.changed for one in pair.applied().values())
     assert pair.status("mysql2") is None
@@ -172,13 +183,10 @@ def test_a_copy_that_loses_power_in_the_middle_begins_again(
         pair.lab.power_off(victim)
         run.kill()
         run.communicate()
-        pair.lab.boot(victim)
-        salt.wait_for_minions(pair.lab)
+        pair.power_back(victim)
         if victim == "mysql1":
             # The copy ends with its source, and stays closed.
-            wait_for(
-                "the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1
-            )
+            pair.wait_for_end_of_copy()
         record = pair.status("mysql2")
         port = pair.shell("client", "timeout 5 bash -c '</dev/tcp/192.168.1.6/3306' 2>&1; echo $?")[-1]
         if serves:
@@ -214,9 +222,7 @@ def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
         try:
             run.kill()
             run.communicate()
-            wait_for(
-                "the end of the copy", lambda: not (pair.status("mysql2") or {"running": False})["running"], 120, 1
-            )
+            pair.wait_for_end_of_copy()
             record = pair.status("mysql2")
             assert pair.call("mysql2", "mysql_data.abandon") == {"restored": record["kept"]}
             # It serves again, with all that it had, and takes writes, while the other one is away.
@@ -225,8 +231,7 @@ def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
             assert pair.call("mysql2", "mysql_data.kept") == {}
             assert "there is nothing to give up" in pair.call("mysql2", "mysql_data.abandon")
         finally:
-            pair.lab.boot("mysql1")
-            salt.wait_for_minions(pair.lab)
+            pair.power_back("mysql1")
     for _ in range(2):
         pair.applied()
     pair.settled()
@@ -249,8 +254,7 @@ def test_a_rebuild_under_writes(pair: Pair) -> None:
     assert after["shop.big"] == before["shop.big"]
     assert after["shop.visits"] != before["shop.visits"]
     # Numbers go on where they were, on both sides, also those that the rebuilt one wrote before.
-    for host in DATABASES:
-        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'after the rebuild')")
+    pair.insert("after the rebuild")
     pair.settled()
     assert not any(one.changed for one in pair.applied().values())
     assert len(pair.discard("mysql2")) == 1
@@ -338,8 +342,7 @@ def test_data_that_no_binary_log_ever_had_is_adopted(pair: Pair) -> None:
     for _ in range(2):
         pair.applied()
     assert pair.settled() == before
-    for host in DATABASES:
-        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'adopted')")
+    pair.insert("adopted")
     pair.settled()
 
 
@@ -380,7 +383,6 @@ def test_a_disk_that_was_copied_from_the_other_one_is_told_what_to_do(pair: Pair
     pair.applied()
     assert pair.settled() == before
     assert not any(one.changed for one in pair.applied().values())
-    for host in DATABASES:
-        pair.sql(host, "INSERT INTO shop.visits (at, note) VALUES (NOW(6), 'copied')")
+    pair.insert("copied")
     pair.settled()
     pair.shell("mysql2", f"rm -r {pair.folder}.own")

@@ -24,3 +24,9 @@ def load_module():
         return module
 
     return load
+
+
+@pytest.fixture(params=[False, True], ids=["real", "test"])
+def test_mode(request):
+    """A state's run for real, and in test mode."""
+    return request.param

@@ -77,11 +77,6 @@ def world():
     return World()
 
 
-@pytest.fixture(params=[False, True], ids=["real", "test"])
-def test_mode(request):
-    return request.param
-
-
 @pytest.fixture
 def apply(load_module, world):
     def run(test=False, nodes=NODES, **arguments):
