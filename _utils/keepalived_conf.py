@@ -9,18 +9,12 @@ differs from keyword to keyword, so a value that would need them is refused (kee
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from ipaddress import IPv4Address
+from collections.abc import Mapping
 from typing import Any
 
+from keepalived_text import address, block, is_keyword, is_word, number, word, words
+
 HEADER = "# Managed by Salt (mysql_ha): edits are overwritten, change the pillar and apply the state instead"
-
-#: Characters that open or close a block, start a comment, quote, escape, or are expanded (``lib/parser.c``).
-UNSAFE = '#!{}"$@~\\'
-
-#: keepalived cuts a line at 1024 bytes (``MAXBUF`` in ``lib/parser.h``) and takes the rest for the next line.
-MAX_VALUE = 512
 
 #: ``global_defs`` keywords that a pillar may not give, and why.
 REFUSED_GLOBALS = {
@@ -30,8 +24,6 @@ REFUSED_GLOBALS = {
     "notification_email": "it needs a block, and without one swallows the lines that follow",
 }
 
-# keepalived treats a line that starts with one of these as an order to read another file, inside any block.
-_INCLUDE = re.compile(r"include[a-z]?")
 _KEYWORD = re.compile(r"[a-z0-9_]{1,64}")
 _AUTH_PASS = re.compile(r"(\bauth_pass[ \t]+)[^\n]+")
 
@@ -63,7 +55,7 @@ def render(settings: Mapping[str, Any], node: str, secrets: Mapping[str, Any] | 
     databases = _of_role(settings, "database")
     for endpoint in settings["endpoints"].values():
         blocks.append(_virtual_server(endpoint, databases, settings))
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 
 
 def redact(text: str) -> str:
@@ -80,14 +72,9 @@ def is_global_keyword(keyword: object) -> bool:
     return (
         isinstance(keyword, str)
         and _KEYWORD.fullmatch(keyword) is not None
-        and _INCLUDE.fullmatch(keyword) is None
+        and is_keyword(keyword)
         and keyword not in REFUSED_GLOBALS
     )
-
-
-def is_word(text: str) -> bool:
-    """Return whether the text is one word of printable ASCII that keepalived reads as it stands."""
-    return 0 < len(text) <= MAX_VALUE and all("!" <= char <= "~" and char not in UNSAFE for char in text)
 
 
 def _of_role(settings: Mapping[str, Any], role: str) -> dict[str, Mapping[str, Any]]:
@@ -99,14 +86,14 @@ def _global_defs(settings: Mapping[str, Any], node: str) -> list[str]:
     """Return the block ``global_defs``, which keepalived wants before all others."""
     given = settings["keepalived"].get("global_defs") or {}
     lines = [
-        f"router_id {_word(settings['cluster'])}_{_word(node)}",
-        f"vrrp_version {_number(settings['vrrp']['version'])}",
+        f"router_id {word(settings['cluster'])}_{word(node)}",
+        f"vrrp_version {number(settings['vrrp']['version'])}",
     ]
     if "vrrp_garp_master_refresh" not in given:
         # A switch that lost its table, or came back after a split, learns the way to the addresses again.
         lines.append("vrrp_garp_master_refresh 60")
     lines += [_global(keyword, value) for keyword, value in given.items()]
-    return _block("global_defs", lines)
+    return block("global_defs", lines)
 
 
 def _global(keyword: object, value: object) -> str:
@@ -116,8 +103,8 @@ def _global(keyword: object, value: object) -> str:
     if value is True or value is None:
         return str(keyword)
     if isinstance(value, str):
-        return f"{keyword} {_words(value)}"
-    return f"{keyword} {_number(value)}"
+        return f"{keyword} {words(value)}"
+    return f"{keyword} {number(value)}"
 
 
 def _vrrp_instance(
@@ -128,23 +115,23 @@ def _vrrp_instance(
 ) -> list[str]:
     """Return the block of the one VRRP instance, which holds all virtual addresses."""
     vrrp, own = settings["vrrp"], directors[node]
-    interface = _word(own.get("interface") or settings["interface"])
+    interface = word(own.get("interface") or settings["interface"])
     lines = [
         *_state(directors, node, vrrp["preempt"]),
         f"interface {interface}",
-        f"virtual_router_id {_number(vrrp['virtual_router_id'])}",
-        f"priority {_number(own['priority'])}",
-        f"advert_int {_number(vrrp['advert_interval'])}",
+        f"virtual_router_id {number(vrrp['virtual_router_id'])}",
+        f"priority {number(own['priority'])}",
+        f"advert_int {number(vrrp['advert_interval'])}",
     ]
     peers = [other["address"] for name, other in directors.items() if name != node]
     if vrrp["unicast"] and peers:
-        lines.append(f"unicast_src_ip {_address(own['address'])}")
-        lines += _block("unicast_peer", map(_address, peers))
+        lines.append(f"unicast_src_ip {address(own['address'])}")
+        lines += block("unicast_peer", map(address, peers))
     if vrrp["version"] == 2 and secrets.get("vrrp"):
-        lines += _block("authentication", ["auth_type PASS", f"auth_pass {_secret(secrets['vrrp'])}"])
-    addresses = dict.fromkeys(_address(endpoint["address"]) for endpoint in settings["endpoints"].values())
-    lines += _block("virtual_ipaddress", [f"{address}/32 dev {interface}" for address in addresses])
-    return _block(f"vrrp_instance {_word(settings['cluster'])}", lines)
+        lines += block("authentication", ["auth_type PASS", f"auth_pass {_secret(secrets['vrrp'])}"])
+    addresses = dict.fromkeys(address(endpoint["address"]) for endpoint in settings["endpoints"].values())
+    lines += block("virtual_ipaddress", [f"{address}/32 dev {interface}" for address in addresses])
+    return block(f"vrrp_instance {word(settings['cluster'])}", lines)
 
 
 def _state(directors: Mapping[str, Mapping[str, Any]], node: str, preempt: bool) -> list[str]:
@@ -159,52 +146,29 @@ def _virtual_server(
     endpoint: Mapping[str, Any], databases: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> list[str]:
     """Return the block of one endpoint, with all databases behind it by direct routing."""
-    port = _number(endpoint["port"])
+    port = number(endpoint["port"])
     lines = [
-        f"delay_loop {_number(settings['checks']['interval'])}",
-        f"lvs_sched {_word(endpoint.get('scheduler') or 'wrr')}",
+        f"delay_loop {number(settings['checks']['interval'])}",
+        f"lvs_sched {word(endpoint.get('scheduler') or 'wrr')}",
         "lvs_method DR",
         "protocol TCP",
     ]
     for database in databases.values():
         lines += _real_server(database, port, settings["checks"])
-    return _block(f"virtual_server {_address(endpoint['address'])} {port}", lines)
+    return block(f"virtual_server {address(endpoint['address'])} {port}", lines)
 
 
 def _real_server(database: Mapping[str, Any], port: str, checks: Mapping[str, Any]) -> list[str]:
     """Return the block of one database; direct routing leaves the port as the client sent it."""
     check = [
-        f"connect_timeout {_number(checks['connect_timeout'])}",
-        f"retry {_number(checks['retries'])}",
-        f"delay_before_retry {_number(checks['retry_interval'])}",
+        f"connect_timeout {number(checks['connect_timeout'])}",
+        f"retry {number(checks['retries'])}",
+        f"delay_before_retry {number(checks['retry_interval'])}",
         # Without it keepalived waits a random time, up to delay_loop, before the first check.
         "warmup 0",
     ]
-    lines = [f"weight {_number(database.get('weight', 1))}", *_block("TCP_CHECK", check)]
-    return _block(f"real_server {_address(database['address'])} {port}", lines)
-
-
-def _block(head: str, lines: Iterable[str]) -> list[str]:
-    """Return the lines of a block."""
-    return [f"{head} {{", *(f"    {line}" for line in lines), "}"]
-
-
-def _word(value: object) -> str:
-    """Return the value if it is one safe word, else raise ``ValueError``."""
-    if not isinstance(value, str) or not is_word(value):
-        raise ValueError(f"not a word that keepalived.conf can hold: {value!r}")
-    return value
-
-
-def _words(value: str) -> str:
-    """Return words with one space between them, or raise ``ValueError``."""
-    if len(value) > MAX_VALUE:
-        raise ValueError(f"longer than {MAX_VALUE} characters: {value[:40]!r}...")
-    # Not split(): it would take a line break for a space and let it pass.
-    words = [_word(word) for word in value.split(" ") if word]
-    if not words:
-        raise ValueError("no words for keepalived.conf")
-    return " ".join(words)
+    lines = [f"weight {number(database.get('weight', 1))}", *block("TCP_CHECK", check)]
+    return block(f"real_server {address(database['address'])} {port}", lines)
 
 
 def _secret(value: object) -> str:
@@ -213,15 +177,3 @@ def _secret(value: object) -> str:
     if not isinstance(value, str) or not is_word(value) or len(value) > 8:
         raise ValueError("mysql_ha:secrets:vrrp (hidden) is not a password that keepalived.conf can hold")
     return value
-
-
-def _address(value: object) -> str:
-    """Return an IPv4 address, or raise ``ValueError``."""
-    return str(IPv4Address(_word(value)))
-
-
-def _number(value: object) -> str:
-    """Return a number without an exponent, which keepalived does not read, or raise ``ValueError``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 10**15:
-        raise ValueError(f"not a number that keepalived.conf can hold: {value!r}")
-    return format(Decimal(str(value)).normalize(), "f")
