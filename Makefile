@@ -8,7 +8,7 @@ OURS := _utils _modules _states _runners test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm bench bench-data bench-failover test-long clean
+.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm bench bench-data bench-apply bench-failover test-long clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (roo
 bench-data: venv ## how long a database takes to get its data, and what the other one's clients notice (root; half an hour)
 	@test/lab/lab prepare
 	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench_data
+
+bench-apply: venv ## what a run of state.apply costs where there is nothing to do (root; half an hour)
+	@test/lab/lab prepare
+	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench_apply
 
 bench-failover: venv ## how long a director's failure lasts, 30 times each with three settings, and a picture (root; an hour)
 	@test/lab/lab prepare
