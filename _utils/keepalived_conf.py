@@ -132,10 +132,12 @@ def _vrrp_instance(
     addresses = dict.fromkeys(
         address for endpoint in settings["endpoints"].values() for address in virtual_addresses(endpoint)
     )
-    lines += block(
-        "virtual_ipaddress",
-        [f"{address}/{128 if ':' in address else 32} dev {interface}" for address in addresses],
-    )
+    held = [f"{address}/32 dev {interface}" for address in addresses if ":" not in address]
+    # An advert over IPv4 has no room for addresses of the other family.
+    others = [f"{address}/128 dev {interface}" for address in addresses if ":" in address]
+    lines += block("virtual_ipaddress", held)
+    if others:
+        lines += block("virtual_ipaddress_excluded", others)
     return block(f"vrrp_instance {word(settings['cluster'])}", lines)
 
 

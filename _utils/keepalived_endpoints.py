@@ -30,9 +30,9 @@ GROUP_MEMBERS = (
 )
 _FAMILY_WORDS = {"ipv4": "ipv4", "inet": "ipv4", "ipv6": "ipv6", "inet6": "ipv6"}
 _LAST_PART = {4: re.compile(r"[0-9]{1,3}"), 6: re.compile(r"[0-9a-fA-F]{1,4}")}
-# keepalived counts through a range in the last part of the address only, and never ends if the range goes beyond it
-# (ipvs_group_range_cmd in keepalived/check/ipvswrapper.c).
-_SMALLEST_PREFIX = {4: 24, 6: 112}
+# keepalived counts through a range in the last part of an address only, and never ends if the range goes beyond it
+# (ipvs_group_range_cmd in keepalived/check/ipvswrapper.c). The last part of IPv6 would be 65536 addresses.
+_SMALLEST_PREFIX = {4: 24, 6: 120}
 
 
 class Service(NamedTuple):
@@ -230,7 +230,7 @@ def _range(text: str) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Addr
         raise ValueError(", which ends before it begins")
     prefix_length = _SMALLEST_PREFIX[first.version]
     if last not in ip_network(f"{first}/{prefix_length}", strict=False):
-        raise ValueError(f", and keepalived counts through a range within one /{prefix_length} only")
+        raise ValueError(f", and a range may not go beyond one /{prefix_length}")
     return first, last
 
 
