@@ -44,8 +44,8 @@ BASES: dict[str, dict[str, Any]] = {
 def pillar(base: str, *changes: tuple[str, Any]) -> dict[str, Any]:
     """Return the example and one endpoint, which is changed: each change is a path with dots, and a value."""
     result = copy.deepcopy(EXAMPLE)
-    # The director holds the example's address, whatever the other endpoint is. It is alone: two synchronise connections,
-    # which the kernel does not take together with servers of another family than their endpoint.
+    # The director holds the example's address, whatever the other endpoint is. It is alone: two would synchronise
+    # connections, which the kernel does not take together with servers of another family than their endpoint.
     del result["nodes"]["lvs2"]
     result["endpoints"][base] = copy.deepcopy(BASES[base])
     for path, value in changes:
