@@ -206,6 +206,13 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "2001:db8::1 80",
         "group: holds both IPv4 and IPv6, which only method: tunnel can serve; allowed: one of them",
     ),
+    (
+        "group",
+        "servers.mysql1",
+        None,
+        "group:1: is a range, and mysql1 takes packets for single addresses only; allowed: each address by itself, or "
+        "method: nat",
+    ),
     # how
     ("web", "protocol", "TCP", "protocol: is 'TCP'; allowed: tcp, udp, sctp"),
     (
