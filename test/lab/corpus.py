@@ -67,6 +67,19 @@ class Setup:
         return pillar
 
 
+def interfaces(setup: Setup, director: str) -> dict[str, list[str]]:
+    """The interfaces that a director has, with an address each."""
+    node = setup.pillar["nodes"][director]
+    own = netaddr.IPAddress(node["address"])
+    main = node.get("interface", setup.pillar.get("interface", "eth0"))
+    found = {main: [f"{own}/{24 if own.version == 4 else 64}"]}
+    for name in setup.interfaces:
+        # eth1 is in 192.168.2.0/24, and so on; routes of the corpus rely on it.
+        number = int(name[-1]) + 1 if name[:3] == "eth" and name[3:].isdigit() else 60
+        found.setdefault(name, [f"192.168.{number}.{2 if director == 'lvs1' else 11}/24"])
+    return found
+
+
 def numbers(version: str) -> tuple[int, ...]:
     """A version in numbers."""
     return tuple(map(int, version.split(".")))

@@ -19,6 +19,7 @@ Words = dict[str, Any]
 _SECTION = re.compile(r"------< (.+) >------")
 _HEADING = re.compile(r"(?P<name>[^=]+?)(?: \(\d+\))? ?:?")
 _TRIPLE = re.compile(r"\[(?P<address>[^]]*)\](?::(?P<protocol>tcp|udp|sctp|none))?(?::(?P<port>\d+))?")
+_FLAGS = ("sh-port", "sh-fallback", "mh-port", "mh-fallback", "flag-1", "flag-2", "flag-3")
 _TRACKS = {
     "Tracked interfaces": "interfaces",
     "Tracked scripts": "scripts",
@@ -85,7 +86,10 @@ def _records(lines: Iterable[str], starts: re.Pattern[str]) -> list[Record]:
                 items.append(text)
                 continue
             key, equals, value = text.partition(" = ")
-            if equals:
+            if key == "Checked url":
+                record.urls.append(Record(value))
+                items = record.urls[-1].lists.setdefault("said", [])
+            elif equals:
                 # The first one counts: what a checker says of its connection stands deeper.
                 record.fields.setdefault(key, value)
                 items = record.lists.setdefault(key, [])
@@ -173,7 +177,9 @@ def _groups(lines: list[str]) -> dict[str, list[str]]:
         elif own:
             first = netaddr.IPAddress(own[1])
             last = netaddr.IPAddress(own[2]) if own[2] else first
-            members += [f"{netaddr.IPAddress(value, first.version)} {own[3]}" for value in range(int(first), int(last) + 1)]
+            members += [
+                f"{netaddr.IPAddress(value, first.version)} {own[3]}" for value in range(int(first), int(last) + 1)
+            ]
     return found
 
 
@@ -191,8 +197,7 @@ def _endpoint(record: Record, groups: dict[str, list[str]]) -> Words:
     return {
         "at": at,
         "scheduler": fields["lvs_sched"],
-        "scheduler_flags": sorted(name for name in ("sh-port", "sh-fallback", "mh-port", "mh-fallback", "flag-1", "flag-2",
-                                                    "flag-3") if record.is_yes(name)),
+        "scheduler_flags": sorted(flag for flag in _FLAGS if record.is_yes(flag)),
         "one_packet": fields["One packet scheduling"].startswith("enabled"),
         "persistence_timeout": int(fields.get("persistence timeout", 0)),
         "persistence_netmask": fields.get("persistence granularity", ""),
@@ -322,11 +327,27 @@ def _http(record: Record) -> Words:
         "http_protocol": record.fields["Keepalive method"].rpartition("http protocol ")[2],
         "virtualhost": record.fields.get("Virtualhost", ""),
         "fast_recovery": record.is_yes("Fast recovery"),
-        "urls": [],
+        "urls": [_url(url) for url in record.urls],
     }
     if record.fields["Keepalive method"].startswith("SSL"):
         found["enable_sni"] = record.is_yes("Enable SNI")
     return found
+
+
+def _url(record: Record) -> Words:
+    said = record.lists["said"]
+    values = dict(line.split(" = ", 1) for line in said if " = " in line)
+    status: set[int] = set()
+    for line in said:
+        codes = re.fullmatch(r"(\d{3})(?:-(\d{3}))?", line)
+        if codes:
+            status |= set(range(int(codes[1]), int(codes[2] or codes[1]) + 1))
+    return {
+        "path": record.head,
+        "digest": values.get("digest", ""),
+        "virtualhost": values.get("Virtual host", ""),
+        "status": status,
+    }
 
 
 _OF_TYPE = {

@@ -208,8 +208,7 @@ def _http(own: Words) -> Words:
                 "path": url["path"],
                 "digest": url.get("digest", ""),
                 "virtualhost": url.get("virtualhost", ""),
-                # Without a word of the pillar every success counts, unless the page itself is compared.
-                "status": statuses(url["status"]) if "status" in url else None,
+                **({"status": statuses(url["status"])} if "status" in url else {}),
             }
             for url in own["urls"]
         ],
@@ -443,7 +442,10 @@ def globals_(pillar: Words, node: str) -> Words:
     given = pillar.get("keepalived", {}).get("global_defs", {})
     names = {"global": "notify_fifo", "vrrp": "vrrp_notify_fifo", "lvs": "lvs_notify_fifo"}
     fifos = {
-        name: [given[key], [*shlex.split(given.get(f"{key}_script", "")), given[key]] if f"{key}_script" in given else []]
+        name: [
+            given[key],
+            [*shlex.split(given.get(f"{key}_script", "")), given[key]] if f"{key}_script" in given else [],
+        ]
         for name, key in names.items()
         if key in given
     }
