@@ -106,13 +106,17 @@ def _default_alert(pillar: Words) -> bool:
 
 
 def _method(own: Words, endpoint: Words) -> Words:
+    """How packets reach a server: the endpoint's words hold for it too, while it is the same kind of tunnel."""
     method = own.get("method", endpoint.get("method", "dr"))
-    tunnel = own.get("tunnel", endpoint.get("tunnel", "ipip")) if method == "tunnel" else ""
+    if method != "tunnel":
+        return {"method": method, "tunnel": "", "tunnel_port": 0, "tunnel_flags": []}
+    kind = own.get("tunnel", endpoint.get("tunnel", "ipip"))
+    shared = endpoint if endpoint.get("method") == "tunnel" and endpoint.get("tunnel", "ipip") == kind else {}
     return {
         "method": method,
-        "tunnel": tunnel,
-        "tunnel_port": own.get("tunnel_port", 0),
-        "tunnel_flags": list(own.get("tunnel_flags", ())),
+        "tunnel": kind,
+        "tunnel_port": own.get("tunnel_port", shared.get("tunnel_port", 0)),
+        "tunnel_flags": list(own.get("tunnel_flags", shared.get("tunnel_flags", ()))),
     }
 
 

@@ -21,8 +21,12 @@ import netaddr
 import pytest
 
 import corpus
+import keepalived_checks
 import keepalived_conf
 import keepalived_dump
+import keepalived_endpoint_rules
+import keepalived_vrrp
+import keepalived_vrrp_rules
 import keepalived_wanted
 import mysql_ha_pillar
 from mysql_ha_lab.command import run
@@ -44,6 +48,8 @@ SHORT = (
     "per-server", "quorum", "tunnel-gue", "check-http", "check-times", "instances", "sync-group", "vrrp-v2-unicast",
     "vrrp-track-scripts", "ipv6-endpoint", "sample-shipped",
 )  # fmt: skip
+# keepalived has them only when it is built with libraries that the formula's build does without.
+NOT_BUILT = {"snmp_name", *(key for key in keepalived_checks.URL if key.startswith("regex"))}
 PAIRS = [(name, version) for name, setup in SETUPS.items() for version in VERSIONS if setup.is_for(version)]
 
 
@@ -95,6 +101,42 @@ def test_there_are_enough_setups() -> None:
     assert len(SETUPS) >= 40
     assert all(setup.shows for setup in SETUPS.values())
     assert set(SHORT) <= set(SETUPS)
+
+
+def test_every_key_is_in_some_setup() -> None:
+    missing = {where: sorted(known - used) for where, (known, used) in _keys().items()}
+    assert {where: keys for where, keys in missing.items() if keys} == {}
+
+
+def _keys() -> dict[str, tuple[set[str], set[str]]]:
+    """The keys that the formula knows, by where they stand, and those that setups use."""
+    pillars = [setup.pillar for setup in SETUPS.values()]
+    endpoints = [own for pillar in pillars for own in pillar["endpoints"].values()]
+    servers = [own for endpoint in endpoints for own in endpoint.get("servers", {}).values()]
+    checks = [check for own in [*endpoints, *servers] for check in keepalived_checks.each(own.get("check"))]
+    vrrp = [pillar.get("vrrp", {}) for pillar in pillars]
+    sections = {name: [own for one in vrrp for own in one.get(name, {}).values()]
+                for name in ("instances", "groups", "scripts", "files", "processes", "bfds")}  # fmt: skip
+    found = {
+        "endpoints": (set(keepalived_endpoint_rules.ENDPOINT_KEYS) - NOT_BUILT, endpoints),
+        "servers": (set(keepalived_endpoint_rules.SERVER_KEYS) - NOT_BUILT, servers),
+        "urls": (set(keepalived_checks.URL) - NOT_BUILT, [url for check in checks for url in check.get("urls", ())]),
+        "vrrp": (set(keepalived_vrrp_rules.DEFAULTS) | {"garp", "track", *sections}, vrrp),
+        "garp": (set(keepalived_vrrp.GARP_GLOBAL), [one.get("garp", {}) for one in vrrp]),
+        "sync_daemon": ({*keepalived_vrrp.SYNC_DAEMON, "interface", "instance"},
+                        [one["sync_daemon"] for one in vrrp if isinstance(one.get("sync_daemon"), dict)]),
+        "instances": ({*keepalived_vrrp.NOTIFY, *keepalived_vrrp.VMAC, *keepalived_vrrp.INHERITED, "priorities",
+                       "interface", "garp", "routes", "rules", "endpoints", "addresses", "extra"},
+                      sections["instances"]),
+        "groups": ({*keepalived_vrrp.NOTIFY_GROUP, "instances", "track", "extra"}, sections["groups"]),
+    }  # fmt: skip
+    for name, kind in keepalived_vrrp.KINDS.items():
+        if kind.table:
+            found[name] = ({*kind.table, *keepalived_vrrp.BESIDE[name]}, sections[name])
+    for name, kind_of_check in keepalived_checks.CHECKS.items():
+        known = {*kind_of_check.keys, *(("urls",) if kind_of_check.has_urls else ())}
+        found[f"check {name}"] = (known, [check for check in checks if check["type"] == name])
+    return {where: (known, {key for one in used for key in one}) for where, (known, used) in found.items()}
 
 
 @pytest.mark.parametrize("name", SETUPS)
