@@ -62,6 +62,7 @@ _REFUSED_TOP = {**REFUSED_ANYWHERE, "global_defs": "its keywords belong in mysql
 _EXTRA_VALUES = "text, a number, true, false, a mapping, or a list of these"
 _EXTRA_NAMES = "1 to 64 of the characters A-Z a-z 0-9 _ -, not include, and perhaps words after it, 200 together"
 _EXTRA_WORDS = "words in characters that keepalived.conf can hold, not include at the beginning, 200 together"
+_SCRIPT_KEY = re.compile(r"script|quorum_(up|down)|notify(_[a-z_]+)?")
 _KEYWORD = re.compile(r"[a-z0-9_]{1,64}")
 _FIFOS = ("notify_fifo", "vrrp_notify_fifo", "lvs_notify_fifo")
 
@@ -137,9 +138,30 @@ def global_defs(settings: Mapping[str, Any], node: str) -> list[str]:
     garp = garp if "vrrp_garp_master_refresh" in given else {"refresh": 60, **garp}
     lines += [f"{key.line.keyword} {number(garp[name])}" for name, key in GARP_GLOBAL.items() if name in garp]
     lines += sync_daemon(settings, node)
+    if uses_scripts(settings):
+        # keepalived refuses to run programs without the first, and without the second as a user that may not exist.
+        lines += [line for line in ("enable_script_security", "script_user root") if line.split(" ")[0] not in given]
     for keyword, value in given.items():
         lines += _global(keyword, value)
     return block("global_defs", lines)
+
+
+def uses_scripts(settings: Mapping[Any, Any]) -> bool:
+    """Return whether endpoints, instances, groups or what they track have programs that keepalived is to run."""
+    vrrp = part(settings, "vrrp")
+    sections = [part(settings, "endpoints"), *(part(vrrp, key) for key in ("scripts", "instances", "groups"))]
+    # Not the sections' own keys: those are names.
+    return any(_has_script(own) for section in sections for own in section.values())
+
+
+def _has_script(value: object, depth: int = 0) -> bool:
+    """Return whether a part of the pillar has a key for a program."""
+    if depth > MAX_DEPTH:
+        return False
+    if isinstance(value, Mapping):
+        named = any(isinstance(key, str) and _SCRIPT_KEY.fullmatch(key) for key in value)
+        return named or any(_has_script(item, depth + 1) for item in value.values())
+    return isinstance(value, (list, tuple)) and any(_has_script(item, depth + 1) for item in value)
 
 
 def _global(keyword: object, value: object) -> list[str]:

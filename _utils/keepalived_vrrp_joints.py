@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-from keepalived_globals import is_older
+from keepalived_globals import is_older, too_new, uses_scripts
 from keepalived_vrrp import (
     GARP_GLOBAL,
     INSTANCE_NAME,
     KINDS,
-    NOTIFY,
     SINCE_NO_ADDRESS,
     Address,
     advert_family,
@@ -128,14 +127,15 @@ def errors(seen: View, pillar: Mapping[Any, Any]) -> Iterator[str]:
         yield from _sync_daemon(seen, pillar)
     yield from _garp(pillar)
     yield from _bfds(part(pillar, "vrrp"))
-    yield from _script_security(pillar)
+    yield from _script_user(pillar)
 
 
 def _unknown(path: str, name: object, known: Mapping[str, Any], what: str) -> Iterator[str]:
     """Say that something is named that there is not."""
     if not isinstance(name, str) or name not in known:
-        names = ", ".join(map(label, known)) or "there are none"
-        yield f"{path}: is {literal(name)}; allowed: {what}: {names}{did_you_mean(name, known)}"
+        names = [key for key in known if isinstance(key, str)]
+        told = ", ".join(map(label, names)) or "there are none"
+        yield f"{path}: is {literal(name)}; allowed: {what}: {told}{did_you_mean(name, names)}"
 
 
 def _endpoints(seen: View) -> Iterator[str]:
@@ -459,16 +459,11 @@ def _bfds(vrrp: Mapping[Any, Any]) -> Iterator[str]:
                 yield f"{place}: is between the same addresses as {other}; allowed: another neighbour or source"
 
 
-def _script_security(pillar: Mapping[Any, Any]) -> Iterator[str]:
-    """Say that keepalived refuses to run scripts."""
-    vrrp, globals_ = part(pillar, "vrrp"), part(part(pillar, "keepalived"), "global_defs")
-    users = [f"{_PATH}:scripts:{label(name)}" for name in part(vrrp, "scripts")]
-    for section in ("instances", "groups"):
-        for name, own in part(vrrp, section).items():
-            keys = [key for key in NOTIFY if key.startswith("notify") and isinstance(own, Mapping) and key in own]
-            users += [f"{_PATH}:{section}:{label(name)}:{key}" for key in keys]
-    if users and "enable_script_security" not in globals_:
-        yield (
-            f"mysql_ha:keepalived:global_defs:enable_script_security: is missing, without which keepalived refuses the"
-            f" program of {users[0]}; allowed: true"
+def _script_user(pillar: Mapping[Any, Any]) -> Iterator[str]:
+    """Say that keepalived 2.2.7 cannot test a configuration whose programs run as another user than root."""
+    keepalived = part(pillar, "keepalived")
+    user = part(keepalived, "global_defs").get("script_user")
+    if isinstance(user, str) and user.split(" ")[0] != "root" and uses_scripts(pillar):
+        yield from too_new(
+            "mysql_ha:keepalived:global_defs:script_user: another user than root", "2.2.8", keepalived.get("version")
         )

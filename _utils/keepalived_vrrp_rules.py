@@ -253,6 +253,11 @@ def _instance(path: str, name: object, own: object, shared: Mapping[Any, Any], v
     for key in _OWN_LISTS:
         if key in own and not isinstance(own[key], (list, tuple)):
             yield f"{path}:{key}: is {kind(own[key])}; allowed: a list"
+    for node, priority in part(own, "priorities").items():
+        yield from check_value(f"{path}:priorities:{label(node)}", priority, _PRIORITY)
+    for index, item in enumerate(_list(own.get("endpoints"))):
+        if not isinstance(item, str):
+            yield f"{path}:endpoints:{index}: is {literal(item)}; allowed: the name of an endpoint"
     for index, item in enumerate(_list(own.get("addresses"))):
         yield from _further(f"{path}:addresses:{index}", item)
     for key in ("routes", "rules"):
@@ -395,6 +400,10 @@ def _script(path: str, own: Mapping[Any, Any], version: object) -> Iterator[str]
         value = decimal(own.get(key))
         if value is not None and value % 1:
             yield from too_new(f"{path}:{key}: a part of a second", "2.3.2", version)
+    user = own.get("user")
+    if isinstance(user, str) and user.split(" ")[0] != "root":
+        # That one's -t ends itself with SIGTERM.
+        yield from too_new(f"{path}:user: another user than root", "2.2.8", version)
 
 
 def _process(path: str, own: Mapping[Any, Any]) -> Iterator[str]:
