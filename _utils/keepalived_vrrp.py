@@ -120,7 +120,7 @@ def _is_group(value: object) -> bool:
 
 
 SCRIPT = Rule(
-    "the absolute path of a program and its arguments, in characters that keepalived.conf can hold", _is_script
+    "the absolute path of a program, perhaps with arguments, in characters that keepalived.conf can hold", _is_script
 )
 FILE = Rule("the absolute path of a file, in characters that keepalived.conf can hold", _is_file)
 HOST = Rule("the address of one host, such as 192.168.1.5 or 2001:db8::5", is_host)

@@ -161,8 +161,11 @@ def _addresses(seen: View, pillar: Mapping[Any, Any]) -> Iterator[str]:
         if isinstance(own, Mapping) and is_host(own.get("address")):
             owners.setdefault(host(own["address"]), f"mysql_ha:nodes:{label(node)}:address")
     holder: dict[Address, tuple[str, str]] = {}
+    told: set[str] = set()
     for name, instance in instances(seen).items():
-        for endpoint in dict.fromkeys(_known_endpoints(seen, name)):
+        # An endpoint that two instances name has its sentence already.
+        for endpoint in [own for own in dict.fromkeys(_known_endpoints(seen, name)) if own not in told]:
+            told.add(endpoint)
             place = f"mysql_ha:endpoints:{label(endpoint)}"
             for address in map(host, endpoint_addresses(seen["endpoints"][endpoint])):
                 other, where = holder.setdefault(address, (name, place))
@@ -238,6 +241,7 @@ def _unicast(path: str, seen: View, instance: Mapping[str, Any]) -> Iterator[str
         if device != usual:
             what = f"is true, and the address of {label(node)} is on {usual}, not on the instance's {device}"
             yield f"{path}:unicast: {what}; allowed: false, or a mapping of every director to its address there"
+            return
 
 
 def _priorities(path: str, seen: View, instance: Mapping[str, Any]) -> Iterator[str]:

@@ -197,6 +197,9 @@ def well_formed(own: Mapping[Any, Any]) -> dict[str, Any]:
     for key in ("endpoints", "routes", "rules"):
         found[key] = [item for item in _list(own.get(key)) if isinstance(item, str)]
     found["priorities"] = {name: value for name, value in part(own, "priorities").items() if _PRIORITY.accepts(value)}
+    if "unicast" in own and "unicast" not in found:
+        # Nothing follows from it.
+        found["unicast"] = False
     if isinstance(found.get("unicast"), Mapping):
         found["unicast"] = {name: value for name, value in found["unicast"].items() if is_host(value)}
     if "track" in own:
@@ -250,6 +253,13 @@ def _instance(path: str, name: object, own: object, shared: Mapping[Any, Any], v
     yield from not_mappings(path, own, _OWN_SECTIONS)
     yield from _garp(f"{path}:garp", part(own, "garp"))
     yield from _track(f"{path}:track", part(own, "track"))
+    yield from _lists(path, own)
+    if "extra" in own:
+        yield from extra_errors(f"{path}:extra", own["extra"], _REFUSED_INSTANCE, version)
+
+
+def _lists(path: str, own: Mapping[Any, Any]) -> Iterator[str]:
+    """Say what is wrong with an instance's priorities, endpoints, addresses, routes and rules."""
     for key in _OWN_LISTS:
         if key in own and not isinstance(own[key], (list, tuple)):
             yield f"{path}:{key}: is {kind(own[key])}; allowed: a list"
@@ -263,8 +273,6 @@ def _instance(path: str, name: object, own: object, shared: Mapping[Any, Any], v
     for key in ("routes", "rules"):
         for index, item in enumerate(_list(own.get(key))):
             yield from _route(f"{path}:{key}:{index}", key, item)
-    if "extra" in own:
-        yield from extra_errors(f"{path}:extra", own["extra"], _REFUSED_INSTANCE, version)
 
 
 def _own_advert(path: str, own: Mapping[Any, Any], shared: Mapping[Any, Any]) -> Iterator[str]:

@@ -313,8 +313,8 @@ ONE_CHANGE = [
         "vrrp.prempt",
         True,
         "vrrp:prempt: is an unknown key;"
-        " allowed: virtual_router_id, version, preempt, unicast, preempt_delay, advert_interval, garp, track, instances,"
-        " groups, scripts, files, processes, bfds, sync_daemon (did you mean preempt?)",
+        " allowed: virtual_router_id, version, preempt, unicast, preempt_delay, advert_interval, garp, track,"
+        " instances, groups, scripts, files, processes, bfds, sync_daemon (did you mean preempt?)",
     ),
     ("vrrp.virtual_router_id", 0, "vrrp:virtual_router_id: is 0; allowed: a whole number from 1 to 255"),
     ("vrrp.virtual_router_id", 256, "vrrp:virtual_router_id: is 256; allowed: a whole number from 1 to 255"),
@@ -789,7 +789,7 @@ def test_the_example_shows_the_defaults() -> None:
 
 
 def test_the_rules_know_the_defaults() -> None:
-    assert {**keepalived_vrrp_rules.DEFAULTS, "sync_daemon": True} == DEFAULTS["vrrp"]
+    assert DEFAULTS["vrrp"] == {**keepalived_vrrp_rules.DEFAULTS, "sync_daemon": True}
     assert DEFAULTS["database"]["port"] == keepalived_endpoints.DEFAULT_DATABASE_PORT
 
 
