@@ -174,7 +174,10 @@ def services(given: Mapping[str, Any]) -> Iterator[Service]:
     protocol = given.get("protocol") or DEFAULT_PROTOCOL
     if "group" in given:
         for text in _words(given["group"]):
-            yield group_member(text, protocol)
+            try:
+                yield group_member(text, protocol)
+            except ValueError as error:
+                raise ValueError(f"not a member of a group: {literal(text)}{error}") from error
     elif "fwmark" in given:
         yield Service(given.get("family") or FAMILIES[4], "", None, None, 0, given["fwmark"])
     elif "address" in given:
