@@ -1,9 +1,9 @@
 """
 The text of ``keepalived.conf`` for one director, computed from the settings of the cluster.
 
-Plain Python that knows nothing of Salt. One block per line and no quoting: how keepalived reads quotes
-differs from keyword to keyword, so a value that would need them is refused (keepalived 2.2.7 to 2.3.4,
-``lib/parser.c``).
+Plain Python that knows nothing of Salt. One block per line, and quotes only around programs with their arguments: how
+keepalived reads quotes differs from keyword to keyword, so a value that would need them is refused (keepalived 2.2.7 to
+2.3.4, ``lib/parser.c``).
 """
 
 from __future__ import annotations

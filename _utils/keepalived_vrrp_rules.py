@@ -253,12 +253,12 @@ def _instance(path: str, name: object, own: object, shared: Mapping[Any, Any], v
     yield from not_mappings(path, own, _OWN_SECTIONS)
     yield from _garp(f"{path}:garp", part(own, "garp"))
     yield from _track(f"{path}:track", part(own, "track"))
-    yield from _lists(path, own)
+    yield from _lists(path, own, version)
     if "extra" in own:
         yield from extra_errors(f"{path}:extra", own["extra"], _REFUSED_INSTANCE, version)
 
 
-def _lists(path: str, own: Mapping[Any, Any]) -> Iterator[str]:
+def _lists(path: str, own: Mapping[Any, Any], version: object) -> Iterator[str]:
     """Say what is wrong with an instance's priorities, endpoints, addresses, routes and rules."""
     for key in _OWN_LISTS:
         if key in own and not isinstance(own[key], (list, tuple)):
@@ -272,7 +272,7 @@ def _lists(path: str, own: Mapping[Any, Any]) -> Iterator[str]:
         yield from _further(f"{path}:addresses:{index}", item)
     for key in ("routes", "rules"):
         for index, item in enumerate(_list(own.get(key))):
-            yield from _route(f"{path}:{key}:{index}", key, item)
+            yield from _route(f"{path}:{key}:{index}", key, item, version)
 
 
 def _own_advert(path: str, own: Mapping[Any, Any], shared: Mapping[Any, Any]) -> Iterator[str]:
@@ -322,7 +322,7 @@ def _further(path: str, item: object) -> Iterator[str]:
             yield f"{path}:{key}: is given for an IPv6 address; allowed: only for IPv4"
 
 
-def _route(path: str, key: str, item: object) -> Iterator[str]:
+def _route(path: str, key: str, item: object, version: object) -> Iterator[str]:
     """Say what is wrong with a route or a rule that goes with an instance."""
     if not WORDS.accepts(item):
         yield f"{path}: is {literal(item)}; allowed: {WORDS.allowed}, as ip-{key[:-1]}(8) has them"
@@ -331,6 +331,12 @@ def _route(path: str, key: str, item: object) -> Iterator[str]:
     for old in _OLD_WORDS if key == "routes" else ():
         if old in found:
             yield f"{path}: has the word {old}, which keepalived no longer wants; allowed: {_OLD_WORDS[old]}"
+    if key == "routes":
+        before, hops = (found[: found.index("nexthop")], True) if "nexthop" in found else (found, False)
+        if hops and "no_track" in found and "no_track" not in before:
+            yield f"{path}: has no_track after a nexthop; allowed: no_track before the first nexthop"
+        elif not {"dev", "oif", "no_track"} & set(before):
+            yield from too_new(f"{path}: a route without dev and no_track", "2.3.2", version)
     if key == "rules" and not {"preference", "order", "priority"} & set(found):
         yield f"{path}: has no preference, so that its place would be by chance; allowed: a rule with preference NUMBER"
 

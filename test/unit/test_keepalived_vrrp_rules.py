@@ -317,6 +317,8 @@ ONE_CHANGE = [
      f"vrrp:instances:front:routes:0: is 'include /etc/passwd'; allowed: {WORDS}, as ip-route(8) has them"),
     ("vrrp.instances.front.routes", ["10.1.0.0/16 gw 10.0.0.9"],
      "vrrp:instances:front:routes:0: has the word gw, which keepalived no longer wants; allowed: via"),
+    ("vrrp.instances.front.routes", ["10.1.0.0/16 nexthop via 10.0.0.9 no_track"],
+     "vrrp:instances:front:routes:0: has no_track after a nexthop; allowed: no_track before the first nexthop"),
     ("vrrp.instances.front.rules", ["from 10.0.0.0/8 table 100"],
      "vrrp:instances:front:rules:0: has no preference, so that its place would be by chance; allowed: a rule with "
      "preference NUMBER"),
@@ -534,8 +536,11 @@ def test_one_wrong_value_gives_no_other_sentence(path: str, value: Any) -> None:
         (
             [("keepalived.version", "2.2.7"), ("vrrp.instances.third.addresses", ["10.9.9.9"]),
              ("vrrp.scripts.gateway.interval", 0.5), ("vrrp.scripts.gateway.user", "nobody"),
-             ("vrrp.bfds.gw.multihop", True), ("vrrp.instances.third.extra", {"timer_expired_backup": 254})],
-            [f"vrrp:instances:third:extra:timer_expired_backup: {V227} 2.2.8 on",
+             ("vrrp.bfds.gw.multihop", True), ("vrrp.instances.front.routes", ["10.1.0.0/16 via 10.0.0.9"]),
+             ("vrrp.instances.back.routes", ["10.2.0.0/16 no_track nexthop via 10.0.0.9", "default dev eth1"]),
+             ("vrrp.instances.third.extra", {"timer_expired_backup": 254})],
+            [f"vrrp:instances:front:routes:0: a route without dev and no_track: {V227} 2.3.2 on",
+             f"vrrp:instances:third:extra:timer_expired_backup: {V227} 2.2.8 on",
              f"vrrp:scripts:gateway:interval: a part of a second: {V227} 2.3.2 on",
              f"vrrp:scripts:gateway:user: another user than root: {V227} 2.2.8 on",
              f"vrrp:bfds:gw:multihop: {V227} 2.2.8 on"],
