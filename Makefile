@@ -69,9 +69,10 @@ bench-failover: venv ## how long a director's failure lasts, 30 times each with 
 	@test/lab/lab prepare
 	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench_failover
 
-test-long: venv ## the long series: random tables against ipvsadm, every way data can be lost, MariaDB 10.11 (root)
+test-long: venv ## the long series: random tables against ipvsadm, every keepalived setup, every way data can be lost, MariaDB 10.11 (root)
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
+	@$(PYTEST) test/lab/test_5_corpus.py
 	@$(PYTEST) $(DATA_TESTS)
 	@MYSQL_HA_FLAVORS=mariadb-10.11 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
 

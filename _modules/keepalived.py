@@ -2,6 +2,8 @@
 keepalived on this minion: what its configuration should be, and what keepalived itself says of one.
 """
 
+from collections.abc import Mapping
+
 from salt.exceptions import CommandExecutionError
 
 import keepalived_conf
@@ -15,8 +17,8 @@ def __virtual__():
 
 def config(settings):
     """
-    The text of keepalived.conf for this minion. The VRRP password is taken from
-    ``mysql_ha:secrets:vrrp`` and stands in the text: do not show or log it, see :py:func:`redact`.
+    The text of keepalived.conf for this minion. The VRRP passwords are taken from
+    ``mysql_ha:secrets:vrrp`` and stand in the text: do not show or log it, see :py:func:`redact`.
 
     settings
         The ``mysql_ha`` pillar with its defaults and without its secrets.
@@ -30,10 +32,11 @@ def config(settings):
         salt lvs1 keepalived.config '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
     """
     password = __salt__["config.get"]("mysql_ha:secrets:vrrp", default=None)
-    secrets = {} if password is None else {"vrrp": str(password)}
+    # One for all instances, or a mapping by their names.
+    secrets = {} if password is None else {"vrrp": password if isinstance(password, Mapping) else str(password)}
     try:
         return keepalived_conf.render(settings, __grains__["id"], secrets)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CommandExecutionError(f"keepalived.conf for {__grains__['id']}: {error}") from error
 
 

@@ -84,6 +84,11 @@ def is_keyword(value: object) -> bool:
     return isinstance(value, str) and _KEYWORD.fullmatch(value) is not None and _INCLUDE.fullmatch(value) is None
 
 
+def is_line(value: object) -> bool:
+    """Return whether these words can be a line of their own, such as a route: no order to read another file."""
+    return is_text(value) and _INCLUDE.fullmatch(words(value).split(" ")[0]) is None
+
+
 def word(value: object) -> str:
     """Return the value if it is one safe word, else raise ``ValueError``."""
     if not isinstance(value, str) or not is_word(value):
@@ -128,7 +133,7 @@ def extra(content: object, depth: int = 0) -> list[str]:
 
     A mapping of a keyword, or of a keyword and the words after it, to its value: ``True`` or ``None`` for a keyword
     alone, text or a number for what follows it, a mapping for a block, and a list for the same keyword several times.
-    A keyword whose value is ``False`` is left out.
+    A keyword whose value is ``False`` is left out. Inside a block there may be addresses instead of keywords.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"{kind(content)}; allowed: a mapping of keywords")
@@ -137,7 +142,7 @@ def extra(content: object, depth: int = 0) -> list[str]:
     found: list[str] = []
     for head, value in content.items():
         start = words(head)
-        if not is_keyword(start.split(" ")[0]):
+        if not (is_line(start) if depth else is_keyword(start.split(" ")[0])):
             raise ValueError(f"not a keyword of keepalived.conf: {start.split(' ')[0]!r}")
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(item, Mapping):

@@ -8,15 +8,15 @@ hide the sentence that an operator needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keepalived_checks
 import keepalived_endpoint_rules
+import keepalived_globals
+import keepalived_vrrp_rules
 import mysql_account_rules
 import mysql_tls_rules
-from keepalived_conf import REFUSED_GLOBALS, is_global_keyword
-from keepalived_text import MAX_VALUE, UNSAFE, is_word
 from mysql_settings import OWNED
 from pillar_rules import (
     ADDRESS,
@@ -27,6 +27,7 @@ from pillar_rules import (
     Rule,
     check_leaves,
     check_name,
+    check_secret,
     check_section,
     check_value,
     decimal,
@@ -47,7 +48,6 @@ SCHEMA = 1
 FLAVORS = ("mariadb", "mysql")
 
 # What defaults.yaml says, for the rules that join two keys of which one may be left out.
-DEFAULT_VRRP_VERSION = 3
 DEFAULT_REPLICATION_USER = "repl"
 
 _TOP_KEYS = (
@@ -101,7 +101,7 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *not_mappings(ROOT, pillar, _SECTIONS),
         *_nodes(pillar),
         *_endpoints(pillar),
-        *_vrrp(part(pillar, "vrrp")),
+        *keepalived_vrrp_rules.errors(pillar),
         *check_section(f"{ROOT}:checks", part(pillar, "checks"), keepalived_checks.TIMES),
         *_keepalived(part(pillar, "keepalived")),
         *_source_build(f"{ROOT}:ipvsadm", part(pillar, "ipvsadm"), _SOURCE_KEYS),
@@ -145,15 +145,6 @@ def _is_source(value: object) -> bool:
     )
 
 
-def _is_global_value(value: object) -> bool:
-    """Return whether a keyword of ``global_defs`` may have this value."""
-    if isinstance(value, str):
-        # Not split(): it would take a line break for a space and let it pass.
-        words = [word for word in value.split(" ") if word]
-        return bool(words) and len(value) <= MAX_VALUE and all(map(is_word, words))
-    return value is True or value is None or decimal(value) is not None
-
-
 def _version_remark(value: object) -> str:
     """Return a remark on a version that YAML took for a number: 1.30 would come out as 1.3."""
     return ", a number and not text: quote it" if decimal(value) is not None else ""
@@ -177,25 +168,6 @@ _NODE_RULES = {
     "replicates_from": Rule("the minion id of a node with the role database", lambda value: isinstance(value, str)),
     "weight": whole(0, 2147483647),
 }
-_VRRP_RULES = {
-    "virtual_router_id": whole(1, 255),
-    "version": Rule("2, 3", lambda value: is_whole(value, 2, 3), unquote),
-    "preempt": BOOLEAN,
-    "unicast": BOOLEAN,
-}
-# RFC 3768 counts whole seconds in 8 bits, RFC 5798 hundredths of a second in 12 bits.
-_ADVERT_RULES = {
-    2: Rule(
-        "whole seconds from 1 to 255 with VRRP version 2",
-        lambda value: is_step(value, "1", "255", "1"),
-        unquote,
-    ),
-    3: Rule(
-        "seconds from 0.01 to 40.95 in steps of 0.01 with VRRP version 3",
-        lambda value: is_step(value, "0.01", "40.95", "0.01"),
-        unquote,
-    ),
-}
 _SOURCE_RULES = {
     "version": Rule(
         "2 to 4 numbers with dots between them, in quotes if there are 2 (such as '1.31')",
@@ -204,10 +176,6 @@ _SOURCE_RULES = {
     ),
     "source_hash": pattern(r"sha256=[0-9A-Fa-f]{64}", "sha256= and 64 hexadecimal digits"),
 }
-_GLOBAL_VALUE = Rule(
-    f"a number, true (for the keyword alone), or 1 to {MAX_VALUE} printable ASCII characters except {' '.join(UNSAFE)}",
-    _is_global_value,
-)
 _SETTING_NAME = pattern(r"[a-z][a-z0-9_-]*", "the name of an option of the server: a-z 0-9 _ -, a letter first")
 _DATABASE_RULES = {
     "flavor": one_of(*FLAVORS),
@@ -339,35 +307,10 @@ def _endpoints(pillar: Mapping[Any, Any]) -> Iterator[str]:
     yield from keepalived_endpoint_rules.errors(pillar, owners)
 
 
-def _vrrp(section: Mapping[Any, Any]) -> Iterator[str]:
-    """Say what is wrong with ``mysql_ha:vrrp``."""
-    path, key = f"{ROOT}:vrrp", "advert_interval"
-    yield from unknown_keys(path, section, (*_VRRP_RULES, key))
-    yield from check_leaves(path, section, _VRRP_RULES)
-    version = section.get("version", DEFAULT_VRRP_VERSION)
-    if not _VRRP_RULES["version"].accepts(version):
-        return
-    if key in section:
-        yield from check_value(f"{path}:{key}", section[key], _ADVERT_RULES[version])
-    elif version == 2:
-        missing = f"{path}:{key}: is missing, and the default is for version 3"
-        yield f"{missing}; allowed: {_ADVERT_RULES[2].allowed}"
-
-
 def _keepalived(section: Mapping[Any, Any]) -> Iterator[str]:
     """Say what is wrong with ``mysql_ha:keepalived``."""
-    path = f"{ROOT}:keepalived"
-    yield from _source_build(path, section, (*_SOURCE_KEYS, "global_defs"))
-    yield from not_mappings(path, section, ("global_defs",))
-    for keyword, value in part(section, "global_defs").items():
-        own = f"{path}:global_defs:{label(keyword)}"
-        if is_global_keyword(keyword):
-            yield from check_value(own, value, _GLOBAL_VALUE)
-        elif isinstance(keyword, str) and keyword in REFUSED_GLOBALS:
-            yield f"{own}: is refused, because {REFUSED_GLOBALS[keyword]}; allowed: other keywords"
-        else:
-            allowed = "1 to 64 of the characters a-z 0-9 _, and not include"
-            yield f"{own}: is not a usable keyword; allowed: {allowed}"
+    yield from _source_build(f"{ROOT}:keepalived", section, (*_SOURCE_KEYS, "global_defs", "extra"))
+    yield from keepalived_globals.errors(section)
 
 
 def _source_build(path: str, section: Mapping[Any, Any], known: Iterable[str]) -> Iterator[str]:
@@ -498,11 +441,11 @@ def _secrets(pillar: Mapping[Any, Any], minion_id: object) -> Iterator[str]:
     # Longer ones are refused by MySQL (error 3056), and cut without a word by MariaDB from 97 bytes on.
     allowed = "8 to 32 printable ASCII characters, in quotes"
     if "replication" in section:
-        yield from _secret(f"{path}:replication", section["replication"], 8, 32, _is_printable, allowed)
+        yield from check_secret(f"{path}:replication", section["replication"], 8, 32, _is_printable, allowed)
     elif _is_replication_due(pillar, minion_id):
         yield f"{path}:replication: is missing; allowed: {allowed}"
     if "vrrp" in section:
-        yield from _vrrp_secret(f"{path}:vrrp", section["vrrp"], part(pillar, "vrrp"))
+        yield from keepalived_vrrp_rules.secret_errors(f"{path}:vrrp", section["vrrp"], pillar)
 
 
 def _is_replication_due(pillar: Mapping[Any, Any], minion_id: object) -> bool:
@@ -512,33 +455,6 @@ def _is_replication_due(pillar: Mapping[Any, Any], minion_id: object) -> bool:
     return node(pillar, minion_id).get("role") in ("database", "replica")
 
 
-def _vrrp_secret(path: str, value: object, vrrp: Mapping[Any, Any]) -> Iterator[str]:
-    """Say what is wrong with the VRRP password."""
-    version = vrrp.get("version", DEFAULT_VRRP_VERSION)
-    if is_whole(version, 3, 3):
-        yield f"{path}: is set (hidden), but VRRP version 3 has no authentication; allowed: only version 2"
-        return
-    allowed = f"1 to 8 printable ASCII characters except spaces and {' '.join(UNSAFE)}, in quotes"
-    yield from _secret(path, value, 1, 8, is_word, allowed)
-
-
 def _is_printable(text: str) -> bool:
     """Return whether a text is printable ASCII."""
     return text.isascii() and text.isprintable()
-
-
-def _secret(
-    path: str, value: object, low: int, high: int, accepts: Callable[[str], bool], allowed: str
-) -> Iterator[str]:
-    """Say what is wrong with a secret, without showing it."""
-    if not isinstance(value, str):
-        problem = f"is {kind(value)} and not text"
-    elif len(value) < low:
-        problem = "is set but too short" if value else "is empty"
-    elif len(value) > high:
-        problem = "is set but too long"
-    elif not accepts(value):
-        problem = "is set but holds a character that is not allowed"
-    else:
-        return
-    yield f"{path}: {problem} (hidden); allowed: {allowed}"

@@ -50,6 +50,23 @@ def check_value(path: str, value: object, rule: Rule) -> Iterator[str]:
         yield f"{path}: is {literal(value)}{rule.remark(value)}; allowed: {rule.allowed}"
 
 
+def check_secret(
+    path: str, value: object, low: int, high: int, accepts: Callable[[str], bool], allowed: str
+) -> Iterator[str]:
+    """Say what is wrong with a secret, without showing it."""
+    if not isinstance(value, str):
+        problem = f"is {kind(value)} and not text"
+    elif len(value) < low:
+        problem = "is set but too short" if value else "is empty"
+    elif len(value) > high:
+        problem = "is set but too long"
+    elif not accepts(value):
+        problem = "is set but holds a character that is not allowed"
+    else:
+        return
+    yield f"{path}: {problem} (hidden); allowed: {allowed}"
+
+
 def check_leaves(
     path: str, section: Mapping[Any, Any], rules: Mapping[str, Rule], required: Iterable[str] = ()
 ) -> Iterator[str]:

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import keepalived_conf
-import keepalived_endpoint_rules
 import keepalived_endpoints
+import keepalived_vrrp_rules
 import mysql_ha_pillar
 import mysql_tls_rules
 from mysql_settings import OWNED
@@ -313,7 +313,8 @@ ONE_CHANGE = [
         "vrrp.prempt",
         True,
         "vrrp:prempt: is an unknown key;"
-        " allowed: virtual_router_id, version, preempt, unicast, advert_interval (did you mean preempt?)",
+        " allowed: virtual_router_id, version, preempt, unicast, preempt_delay, advert_interval, garp, track,"
+        " instances, groups, scripts, files, processes, bfds, sync_daemon (did you mean preempt?)",
     ),
     ("vrrp.virtual_router_id", 0, "vrrp:virtual_router_id: is 0; allowed: a whole number from 1 to 255"),
     ("vrrp.virtual_router_id", 256, "vrrp:virtual_router_id: is 256; allowed: a whole number from 1 to 255"),
@@ -395,7 +396,7 @@ ONE_CHANGE = [
     (
         "keepalived.global_defs.notification_email",
         None,
-        "keepalived:global_defs:notification_email: is refused, because it needs a block, and without one"
+        "keepalived:global_defs:notification_email: is refused, because without a list of addresses it"
         " swallows the lines that follow; allowed: other keywords",
     ),
     (
@@ -788,7 +789,7 @@ def test_the_example_shows_the_defaults() -> None:
 
 
 def test_the_rules_know_the_defaults() -> None:
-    assert DEFAULTS["vrrp"]["version"] == mysql_ha_pillar.DEFAULT_VRRP_VERSION
+    assert DEFAULTS["vrrp"] == {**keepalived_vrrp_rules.DEFAULTS, "sync_daemon": True}
     assert DEFAULTS["database"]["port"] == keepalived_endpoints.DEFAULT_DATABASE_PORT
 
 
