@@ -95,8 +95,8 @@ def check(nodes=None):
     what should be the same and is not. No secret is shown.
 
     nodes
-        The minion ids, a list. If left out, those of ``mysql_ha:nodes`` in the master's own pillar, and all that their
-        pillars list.
+        A minion id, or a list of them. If left out, those of ``mysql_ha:nodes`` in the master's own pillar, and all
+        that their pillars list.
 
     CLI Example:
 
@@ -130,8 +130,7 @@ def preview(node=None, diff=False):
         salt-run mysql_ha.preview
         salt-run mysql_ha.preview lvs1 diff=True
     """
-    nodes = [node] if isinstance(node, str) else node
-    return _ended(_judged(nodes, lambda pillars, grains, found: _previewed(pillars, grains, found, diff)))
+    return _ended(_judged(node, lambda pillars, grains, found: _previewed(pillars, grains, found, diff)))
 
 
 def _ended(found):
@@ -161,9 +160,10 @@ def _pillars(nodes):
     # The pillar that an orchestration reads as well.
     ask = __salt__["pillar.show_pillar"]
     if nodes is not None:
-        if not isinstance(nodes, list) or not nodes or not all(map(cluster_check.is_minion_id, nodes)):
-            raise ValueError("nodes: is no list of minion ids; allowed: such as '[lvs1, mysql1]'")
-        return cluster_check.gather(nodes, ask, onwards=False), None
+        names = [str(name) if type(name) is int else name for name in (nodes if isinstance(nodes, list) else [nodes])]
+        if not names or not all(map(cluster_check.is_minion_id, names)):
+            raise ValueError("nodes: holds something else than minion ids; allowed: such as lvs1, '[lvs1, mysql1]'")
+        return cluster_check.gather(names, ask, onwards=False), None
     return cluster_check.cluster(__opts__["id"], ask)
 
 
