@@ -3,6 +3,7 @@ keepalived on this minion: what its configuration should be, and what keepalived
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from salt.exceptions import CommandExecutionError
 
@@ -54,6 +55,27 @@ def redact(text):
         salt lvs1 keepalived.redact 'auth_pass 1111'
     """
     return keepalived_conf.redact(text)
+
+
+def current(path):
+    """
+    The configuration as it is on this host, fit to be shown: without its password. None when there is no such file.
+
+    path
+        Path of keepalived.conf.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'lvs*' keepalived.current /etc/keepalived/keepalived.conf
+    """
+    try:
+        return redact(Path(path).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CommandExecutionError(f"{path} cannot be read: {error}") from error
 
 
 def installed():
