@@ -204,8 +204,8 @@ def test_what_a_service_is_set_to_is_read_as_it_is_asked_for(endpoint, words) ->
 
 
 def test_one_packet_and_other_protocols_are_read() -> None:
-    view = dump.parse(data(virtual_server("VS VIP = 2001:db8::1, VPORT = 53", protocol="UDP", family="inet6",
-                                          one_packet="enabled", persistence={"timeout": 9, "granularity": 64})))  # fmt: skip
+    words = {"family": "inet6", "one_packet": "enabled", "persistence": {"timeout": 9, "granularity": 64}}
+    view = dump.parse(data(virtual_server("VS VIP = 2001:db8::1, VPORT = 53", protocol="UDP", **words)))
     wanted = rules.table({"udp [2001:db8::1]:53": {"scheduler": "wrr", "one_packet": True, "persistence_timeout": 9,
                                                    "persistence_netmask": 64}})  # fmt: skip
     assert {key: one.service for key, one in view.items()} == {key: one.service for key, one in wanted.items()}
