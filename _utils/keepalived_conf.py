@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import keepalived_endpoint_conf
+from keepalived_endpoints import addresses as virtual_addresses
 from keepalived_text import address, block, is_keyword, is_word, number, word, words
 
 HEADER = "# Managed by Salt (mysql_ha): edits are overwritten, change the pillar and apply the state instead"
@@ -52,9 +54,7 @@ def render(settings: Mapping[str, Any], node: str, secrets: Mapping[str, Any] | 
         _global_defs(settings, node),
         _vrrp_instance(settings, directors, node, secrets or {}),
     ]
-    databases = _of_role(settings, "database")
-    for endpoint in settings["endpoints"].values():
-        blocks.append(_virtual_server(endpoint, databases, settings))
+    blocks += keepalived_endpoint_conf.blocks(settings)
     return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
 
 
@@ -129,8 +129,15 @@ def _vrrp_instance(
         lines += block("unicast_peer", map(address, peers))
     if vrrp["version"] == 2 and secrets.get("vrrp"):
         lines += block("authentication", ["auth_type PASS", f"auth_pass {_secret(secrets['vrrp'])}"])
-    addresses = dict.fromkeys(address(endpoint["address"]) for endpoint in settings["endpoints"].values())
-    lines += block("virtual_ipaddress", [f"{address}/32 dev {interface}" for address in addresses])
+    addresses = dict.fromkeys(
+        address for endpoint in settings["endpoints"].values() for address in virtual_addresses(endpoint)
+    )
+    held = [f"{address}/32 dev {interface}" for address in addresses if ":" not in address]
+    # An advert over IPv4 has no room for addresses of the other family.
+    others = [f"{address}/128 dev {interface}" for address in addresses if ":" in address]
+    lines += block("virtual_ipaddress", held)
+    if others:
+        lines += block("virtual_ipaddress_excluded", others)
     return block(f"vrrp_instance {word(settings['cluster'])}", lines)
 
 
@@ -140,35 +147,6 @@ def _state(directors: Mapping[str, Mapping[str, Any]], node: str, preempt: bool)
         return ["state BACKUP", "nopreempt"]
     first = max(directors, key=lambda name: directors[name]["priority"])
     return ["state MASTER" if node == first else "state BACKUP"]
-
-
-def _virtual_server(
-    endpoint: Mapping[str, Any], databases: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
-) -> list[str]:
-    """Return the block of one endpoint, with all databases behind it by direct routing."""
-    port = number(endpoint["port"])
-    lines = [
-        f"delay_loop {number(settings['checks']['interval'])}",
-        f"lvs_sched {word(endpoint.get('scheduler') or 'wrr')}",
-        "lvs_method DR",
-        "protocol TCP",
-    ]
-    for database in databases.values():
-        lines += _real_server(database, port, settings["checks"])
-    return block(f"virtual_server {address(endpoint['address'])} {port}", lines)
-
-
-def _real_server(database: Mapping[str, Any], port: str, checks: Mapping[str, Any]) -> list[str]:
-    """Return the block of one database; direct routing leaves the port as the client sent it."""
-    check = [
-        f"connect_timeout {number(checks['connect_timeout'])}",
-        f"retry {number(checks['retries'])}",
-        f"delay_before_retry {number(checks['retry_interval'])}",
-        # Without it keepalived waits a random time, up to delay_loop, before the first check.
-        "warmup 0",
-    ]
-    lines = [f"weight {number(database.get('weight', 1))}", *block("TCP_CHECK", check)]
-    return block(f"real_server {address(database['address'])} {port}", lines)
 
 
 def _secret(value: object) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any, NamedTuple
 
+from keepalived_values import plain_address
 from pillar_rules import part
-from pillar_words import is_whole
+from pillar_words import is_whole, literal
 
 DEFAULT_SCHEDULER = "wrr"
 DEFAULT_METHOD = "dr"
@@ -29,9 +30,9 @@ GROUP_MEMBERS = (
 )
 _FAMILY_WORDS = {"ipv4": "ipv4", "inet": "ipv4", "ipv6": "ipv6", "inet6": "ipv6"}
 _LAST_PART = {4: re.compile(r"[0-9]{1,3}"), 6: re.compile(r"[0-9a-fA-F]{1,4}")}
-# keepalived counts through a range in the last part of the address only, and never ends if the range goes beyond it
-# (ipvs_group_range_cmd in keepalived/check/ipvswrapper.c).
-_SMALLEST_PREFIX = {4: 24, 6: 112}
+# keepalived counts through a range in the last part of an address only, and never ends if the range goes beyond it
+# (ipvs_group_range_cmd in keepalived/check/ipvswrapper.c). The last part of IPv6 would be 65536 addresses.
+_SMALLEST_PREFIX = {4: 24, 6: 120}
 
 
 class Service(NamedTuple):
@@ -63,10 +64,10 @@ class Service(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What keepalived.conf calls it: the head of a virtual server, or a line of a group."""
+        """A line of a group in keepalived.conf."""
         if self.fwmark:
-            return f"fwmark {self.fwmark}"
-        return f"{self.first}{'' if self.last == self.first else f'-{self.last}'} {self.port}"
+            return f"fwmark {self.fwmark} {'inet6' if self.family == 'ipv6' else 'inet'}"
+        return f"{self.first}{'' if self.last == self.first else f'-{self.last}'}{f' {self.port}' if self.port else ''}"
 
 
 class Forward(NamedTuple):
@@ -173,7 +174,7 @@ def services(given: Mapping[str, Any]) -> Iterator[Service]:
     elif "fwmark" in given:
         yield Service(given.get("family") or FAMILIES[4], "", None, None, 0, given["fwmark"])
     elif "address" in given:
-        address = ip_address(given["address"])
+        address = _address(given["address"])
         yield Service(FAMILIES[address.version], protocol, address, address, given.get("port", 0), 0)
 
 
@@ -229,7 +230,7 @@ def _range(text: str) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Addr
         raise ValueError(", which ends before it begins")
     prefix_length = _SMALLEST_PREFIX[first.version]
     if last not in ip_network(f"{first}/{prefix_length}", strict=False):
-        raise ValueError(f", and keepalived counts through a range within one /{prefix_length} only")
+        raise ValueError(f", and a range may not go beyond one /{prefix_length}")
     return first, last
 
 
@@ -244,14 +245,12 @@ def _last(first: IPv4Address | IPv6Address, text: str) -> IPv4Address | IPv6Addr
     return type(first)(int(first) // step * step + int(text, base))
 
 
-def plain_address(text: object) -> IPv4Address | IPv6Address | None:
-    """Return an address; ``None`` if the text is none, or names an interface too."""
-    if not isinstance(text, str) or len(text) > 64 or "%" in text:
-        return None
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
+def _address(value: object) -> IPv4Address | IPv6Address:
+    """Return an address, or raise ``ValueError``."""
+    address = plain_address(value)
+    if address is None:
+        raise ValueError(f"not an address: {literal(value)}")
+    return address
 
 
 def endpoint(address: str, port: int) -> str:
@@ -310,7 +309,7 @@ def _server(
     inhibit = own.get("inhibit_on_failure", endpoint_given.get("inhibit_on_failure"))
     return RealServer(
         name=name,
-        address=str(ip_address(own.get("address") or node["address"])),
+        address=str(_address(own.get("address") or node["address"])),
         port=own["port"] if "port" in own else _default_port(settings, endpoint_given, node, way),
         weight=own.get("weight", node.get("weight", 1)),
         forward=way,
@@ -338,7 +337,7 @@ def _sorry(given: Mapping[str, Any], forward: Forward) -> RealServer | None:
         return None
     return RealServer(
         name="",
-        address=str(ip_address(own["address"])),
+        address=str(_address(own["address"])),
         port=own["port"] if "port" in own else (given.get("port", 0) if "address" in given else 0),
         weight=1,
         forward=forwarding(own, forward),
@@ -351,11 +350,16 @@ def _sorry(given: Mapping[str, Any], forward: Forward) -> RealServer | None:
 
 
 def checks(given: object, times: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the checks that a word, a mapping or a list of these stands for, each with the times that hold for it."""
+    """
+    Yield the checks that a word, a mapping or a list of these stands for, each with the times that hold for it.
+
+    The interval is not among them unless the check has one of its own: the virtual server says it for all.
+    """
+    common = {"warmup": 0, **{key: value for key, value in times.items() if key != "interval"}}
     for item in given if isinstance(given, (list, tuple)) else [given]:
         own: Mapping[str, Any] = item if isinstance(item, Mapping) else {"type": item}
         if own.get("type") not in (None, "none"):
-            yield {**times, **own}
+            yield {**common, **own}
 
 
 def table(settings: Mapping[str, Any]) -> dict[str, Any]:

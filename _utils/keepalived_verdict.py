@@ -24,6 +24,8 @@ MEANINGS = {
     70: "a fault in keepalived itself",
     127: "there is no such program",
     204: "no memory was left",
+    # As a shell has it, which may stand between.
+    143: (_ENDS_ITSELF := "2.2.7 ends itself so when a script is to run as another user than root; 2.2.8 does not"),
 }
 #: What keepalived says of a file that it did not read, and then ends with the status 0.
 _NOT_READ = re.compile(
@@ -76,7 +78,7 @@ def verdict(status: int, said: str, text: str) -> Verdict:
         return Verdict(False, "keepalived did not read the file, and ended with the status 0 nevertheless: "
                        + "; ".join(unread))  # fmt: skip
     if status < 0:
-        meaning = f"the signal {-status} ended it"
+        meaning = f"the signal {-status} ended it" + (f": {_ENDS_ITSELF}" if status == -15 else "")
     else:
         meaning = f"exit status {status}: {MEANINGS.get(status, 'which has no meaning that is known')}"
     sentences = _sentences(lines, text.splitlines()) or ["it said nothing"]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import keepalived_checks
+import keepalived_endpoint_rules
 import mysql_account_rules
 import mysql_tls_rules
 from keepalived_conf import REFUSED_GLOBALS, is_global_keyword
@@ -35,7 +37,6 @@ from pillar_rules import (
     part,
     pattern,
     repeated,
-    seconds,
     unknown_keys,
     whole,
 )
@@ -43,13 +44,10 @@ from pillar_words import did_you_mean, is_whole, kind, literal, unquote
 
 ROOT = "mysql_ha"
 SCHEMA = 1
-#: The LVS schedulers of Linux (``net/netfilter/ipvs/Kconfig``).
-SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")
 FLAVORS = ("mariadb", "mysql")
 
 # What defaults.yaml says, for the rules that join two keys of which one may be left out.
 DEFAULT_VRRP_VERSION = 3
-DEFAULT_DATABASE_PORT = 3306
 DEFAULT_REPLICATION_USER = "repl"
 
 _TOP_KEYS = (
@@ -73,8 +71,6 @@ _NODE_KEYS = {
     "arbiter": ("role", "address", "interface"),
 }
 _REQUIRED_NODE_KEYS = ("role", "address", "priority", "server_id", "replicates_from")
-_ENDPOINT_KEYS = ("address", "port", "serves", "check", "scheduler")
-_REQUIRED_ENDPOINT_KEYS = ("address", "port", "serves", "check")
 _SOURCE_PREFIXES = ("salt://", "http://", "https://", "file:///", "/")
 _SOURCE_KEYS = ("version", "source", "source_hash")
 _SECRET_KEYS = ("replication", "vrrp", "accounts", "tls_ca", "tls_ca_key")
@@ -106,7 +102,7 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *_nodes(pillar),
         *_endpoints(pillar),
         *_vrrp(part(pillar, "vrrp")),
-        *check_section(f"{ROOT}:checks", part(pillar, "checks"), _CHECKS_RULES),
+        *check_section(f"{ROOT}:checks", part(pillar, "checks"), keepalived_checks.TIMES),
         *_keepalived(part(pillar, "keepalived")),
         *_source_build(f"{ROOT}:ipvsadm", part(pillar, "ipvsadm"), _SOURCE_KEYS),
         *_database(part(pillar, "database")),
@@ -166,7 +162,6 @@ def _version_remark(value: object) -> str:
 _NODE_NAME = pattern(r"[A-Za-z0-9._-]{1,63}", "1 to 63 of the characters A-Z a-z 0-9 . _ - (in quotes if a number)")
 _SOURCE = Rule("a text that starts with one of " + " ".join(_SOURCE_PREFIXES) + " and has no spaces", _is_source)
 _SOURCES = _SOURCE._replace(allowed=f"{_SOURCE.allowed}, or a list of such texts")
-_AGENT = ", which needs the health agent that is not in this version"
 
 _TOP_RULES = {
     "schema": Rule(str(SCHEMA), lambda value: is_whole(value, SCHEMA, SCHEMA), unquote),
@@ -181,15 +176,6 @@ _NODE_RULES = {
     "server_id": whole(1, 4294967295),
     "replicates_from": Rule("the minion id of a node with the role database", lambda value: isinstance(value, str)),
     "weight": whole(0, 2147483647),
-}
-_ENDPOINT_RULES = {
-    "address": ADDRESS,
-    "port": PORT,
-    "serves": one_of("all", remarks={"writer": _AGENT, "readers": _AGENT})._replace(
-        allowed="all, said explicitly: both databases then take writes, and can diverge silently"
-    ),
-    "check": one_of("tcp"),
-    "scheduler": one_of(*SCHEDULERS),
 }
 _VRRP_RULES = {
     "virtual_router_id": whole(1, 255),
@@ -209,12 +195,6 @@ _ADVERT_RULES = {
         lambda value: is_step(value, "0.01", "40.95", "0.01"),
         unquote,
     ),
-}
-_CHECKS_RULES = {
-    "interval": seconds("0.1", "3600"),
-    "connect_timeout": seconds("0.1", "600"),
-    "retries": whole(1, 100),
-    "retry_interval": seconds("0.1", "600"),
 }
 _SOURCE_RULES = {
     "version": Rule(
@@ -351,49 +331,12 @@ def _all_idle(path: str, pillar: Mapping[Any, Any]) -> Iterator[str]:
 
 def _endpoints(pillar: Mapping[Any, Any]) -> Iterator[str]:
     """Say what is wrong with ``mysql_ha:endpoints``."""
-    path, entries = f"{ROOT}:endpoints", part(pillar, "endpoints")
-    if not entries and isinstance(pillar.get("endpoints", {}), Mapping):
-        yield f"{path}: holds no endpoint; allowed: at least one"
     owners = {
-        address: node_path
+        str(address): node_path
         for node_path, address in _values(f"{ROOT}:nodes", part(pillar, "nodes"), "address")
         if ADDRESS.accepts(address)
     }
-    port = part(pillar, "database").get("port", DEFAULT_DATABASE_PORT)
-    places: dict[tuple[object, object], str] = {}
-    for name, entry in entries.items():
-        own = f"{path}:{label(name)}"
-        yield from check_name(own, name, NAME)
-        if not isinstance(entry, Mapping):
-            yield f"{own}: is {kind(entry)}; allowed: a mapping with the keys {', '.join(_ENDPOINT_KEYS)}"
-            continue
-        yield from unknown_keys(own, entry, _ENDPOINT_KEYS)
-        yield from check_leaves(own, entry, _ENDPOINT_RULES, _REQUIRED_ENDPOINT_KEYS)
-        yield from _endpoint_place(own, entry, owners, port, places)
-
-
-def _endpoint_place(
-    path: str,
-    entry: Mapping[Any, Any],
-    owners: Mapping[Any, str],
-    database_port: object,
-    places: dict[tuple[object, object], str],
-) -> Iterator[str]:
-    """Say how the address and port of an endpoint collide with those of nodes and of earlier endpoints."""
-    address, port = entry.get("address"), entry.get("port")
-    has_address, has_port = ADDRESS.accepts(address), PORT.accepts(port)
-    if has_address and address in owners:
-        yield f"{path}:address: is {literal(address)}, as is {owners[address]}; allowed: another one"
-    if has_port and PORT.accepts(database_port) and port != database_port:
-        yield (
-            f"{path}:port: is {port}, and direct routing cannot change it to {ROOT}:database:port;"
-            f" allowed: {database_port}"
-        )
-    if has_address and has_port and places.setdefault((address, port), path) != path:
-        yield (
-            f"{path}: is at {address} port {port}, as is {places[address, port]};"
-            " allowed: an address and port of its own"
-        )
+    yield from keepalived_endpoint_rules.errors(pillar, owners)
 
 
 def _vrrp(section: Mapping[Any, Any]) -> Iterator[str]:

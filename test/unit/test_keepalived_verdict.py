@@ -46,6 +46,11 @@ def test_every_other_status_refuses_and_is_explained(status) -> None:
     assert "it said nothing" in verdict(status, "", TEXT).comment
 
 
+def test_the_fault_of_2_2_7_is_known() -> None:
+    assert "2.2.7 ends itself" in verdict(-15, "", TEXT).comment
+    assert "2.2.7 ends itself" in verdict(143, "", TEXT).comment
+
+
 def test_script_security_says_what_to_do() -> None:
     said = "SECURITY VIOLATION - scripts are being executed but script_security not enabled.\n"
     comment = verdict(6, said, TEXT).comment
