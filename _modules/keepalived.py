@@ -264,9 +264,9 @@ def differences(settings=None):
     asked = _asked(settings)
     if not asked.wanted:
         return {}
-    held, present = _look(asked)
+    held, present = _look(asked, _held(_running(), asked))
     found = {
-        "keepalived": [] if held is None else keepalived_table.disagreements(asked.wanted, held),
+        "keepalived": [_BLIND] if held is None else keepalived_table.disagreements(asked.wanted, held),
         "table": ipvs_plan.as_dict(keepalived_table.corrections(asked.wanted, present, held, asked.sorry)),
     }
     return {name: value for name, value in found.items() if value}
@@ -301,10 +301,10 @@ def correct(settings=None, timeout=30, test=False):
         return {"changes": {}, "failed": {}, "comment": "The pillar has no endpoints."}
     if test:
         return _foreseen(asked)
-    _wait_for(asked, time.monotonic() + seconds)
+    held = _wait_for(asked, time.monotonic() + seconds)
     done, left = [], []
     for _ in range(TRIES):
-        held, present = _look(asked)
+        held, present = _look(asked, held)
         left = keepalived_table.corrections(asked.wanted, present, held, asked.sorry)
         if not left:
             return {"changes": ipvs_plan.as_dict(done), "failed": {}, "comment": "" if held is not None else _BLIND}
@@ -389,47 +389,39 @@ def _held(running, asked):
     return {key: entry for key, entry in held.items() if key not in asked.unnamed}
 
 
-def _look(asked):
+def _look(asked, held):
     """
     What keepalived knows, and the kernel's table, of one and the same moment: a check may take a server out between
-    the two, and a server that is wrongly put back would get connections.
+    the two, and a server that is wrongly put back would get connections. ``held`` is what it knew just before.
     """
-    running = _running()
-    held = _held(running, asked)
     present = _present()
-    for _ in range(TRIES):
-        if held is None:
+    for _ in range(TRIES if held is not None else 0):
+        before, held = held, _held(_running(), asked)
+        if held == before or held is None:
             break
-        again = _held(running, asked)
-        if again == held:
-            break
-        held, present = again, _present()
+        present = _present()
     return held, present
 
 
 def _wait_for(asked, end):
-    """Wait until keepalived has what is asked for."""
+    """Wait until keepalived has what is asked for; what it knows then, or None if it does not say."""
     blind_at = None
     while True:
         held = _held(_running(), asked)
+        wrong = [] if held is None else keepalived_table.disagreements(asked.wanted, held)
         now = time.monotonic()
         if held is None:
-            wrong = []
             blind_at = now + BLIND_SECONDS if blind_at is None else blind_at
-            if now > blind_at:
-                return
+            if now > min(blind_at, end):
+                return None
+        elif not wrong:
+            return held
         else:
-            wrong = keepalived_table.disagreements(asked.wanted, held)
-            if not wrong:
-                return
             blind_at = None
-        if now > end:
-            if not wrong:
-                return
-            more = [f"and {len(wrong) - MAX_SENTENCES} more"] if len(wrong) > MAX_SENTENCES else []
-            raise CommandExecutionError("\n  ".join(
-                ["keepalived does not run with what the pillar says:", *wrong[:MAX_SENTENCES], *more]
-            ))  # fmt: skip
+            if now > end:
+                more = [f"and {len(wrong) - MAX_SENTENCES} more"] if len(wrong) > MAX_SENTENCES else []
+                sentences = ["keepalived does not run with what the pillar says:", *wrong[:MAX_SENTENCES], *more]
+                raise CommandExecutionError("\n  ".join(sentences))
         time.sleep(POLL_SECONDS)
 
 
@@ -439,7 +431,7 @@ def _foreseen(asked):
         running = keepalived_process.find()
     held = _held(running, asked) if running else {}
     if held and not keepalived_table.disagreements(asked.wanted, held):
-        held, present = _look(asked)
+        held, present = _look(asked, held)
     else:
         present = _present()
         if held is not None:

@@ -300,7 +300,9 @@ def test_without_knowing_what_keepalived_knows(module, host, text) -> None:
         {NAME: {"scheduler": "rr", "servers": {"192.0.2.5": {"weight": 1}, "192.0.2.9": {}}}}
     )
     expected = {NAME, f"{NAME} -> 192.0.2.9:3306"}
-    assert set(module.differences()["table"]) == expected
+    differences = module.differences()
+    assert set(differences["table"]) == expected
+    assert "could not be read" in differences["keepalived"][0]
     predicted = module.correct(test=True)
     assert set(predicted["changes"]) == expected
     assert "could not be read" in predicted["comment"]
