@@ -7,6 +7,7 @@ import logging
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -33,7 +34,7 @@ BLIND_SECONDS = 5.0
 TRIES = 5
 MAX_SENTENCES = 10
 # What settings that are not valid end with.
-_ERRORS = (KeyError, TypeError, ValueError)
+_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 
 
 def __virtual__():
@@ -45,8 +46,8 @@ def __virtual__():
 
 def config(settings):
     """
-    The text of keepalived.conf for this minion. The VRRP password is taken from
-    ``mysql_ha:secrets:vrrp`` and stands in the text: do not show or log it, see :py:func:`redact`.
+    The text of keepalived.conf for this minion. The VRRP passwords are taken from
+    ``mysql_ha:secrets:vrrp`` and stand in the text: do not show or log it, see :py:func:`redact`.
 
     settings
         The ``mysql_ha`` pillar with its defaults and without its secrets.
@@ -60,7 +61,8 @@ def config(settings):
         salt lvs1 keepalived.config '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
     """
     password = __salt__["config.get"]("mysql_ha:secrets:vrrp", default=None)
-    secrets = {} if password is None else {"vrrp": str(password)}
+    # One for all instances, or a mapping by their names.
+    secrets = {} if password is None else {"vrrp": password if isinstance(password, Mapping) else str(password)}
     try:
         return keepalived_conf.render(settings, __grains__["id"], secrets)
     except _ERRORS as error:
@@ -347,7 +349,7 @@ def _asked(settings):
     """What the settings, or this minion's pillar, ask for."""
     try:
         return keepalived_table.asked(__pillar__.get("mysql_ha", {}) if settings is None else settings)
-    except (*_ERRORS, AttributeError) as error:
+    except _ERRORS as error:
         raise CommandExecutionError(f"mysql_ha:endpoints make no table: {error}") from error
 
 
