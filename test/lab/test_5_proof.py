@@ -151,7 +151,8 @@ def director(lab: Lab) -> Iterator[Director]:
     lab.run(LVS, ["sh", "-c", "echo 9 > /run/weigh"])
     for address in (ONE, TWO, THREE):
         lab.run(LVS, ["ip", "address", "replace", f"{address}/32", "dev", "lo"])
-    lab.run(LVS, ["systemd-run", "--unit=listener", PYTHON, "-c", LISTENER])
+    lab.run(LVS, ["systemctl", "stop", "listener"], check=False)
+    lab.run(LVS, ["systemd-run", "--unit=listener", "--collect", PYTHON, "-c", LISTENER])
     salt.set_pillar(lab, as_yaml(pillar()))
     first = salt.apply(lab, target=LVS, sls="mysql_ha.director")[LVS]
     assert first.ok, first.error or first.problems()
