@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from keepalived_text import MAX_VALUE, UNSAFE, Line, address, block, extra, lines, number, quoted, word, words
+from keepalived_text import MAX_VALUE, UNSAFE, Line, address, block, extra, is_word, lines, number, quoted, word, words
 from keepalived_values import (
     MAX_U32,
     SCRIPT,
@@ -116,7 +116,10 @@ def _statuses(value: object) -> str:
 
 def _is_statuses(value: object) -> bool:
     """Return whether this is a status of HTTP, a range, or a list of these."""
-    return all(map(_is_status, value)) and bool(value) if isinstance(value, (list, tuple)) else _is_status(value)
+    if isinstance(value, (list, tuple)):
+        # More would not fit into a line.
+        return 0 < len(value) <= 100 and all(map(_is_status, value))
+    return _is_status(value)
 
 
 def _protocol(value: object) -> str:
@@ -173,8 +176,11 @@ def _key(keyword: str, rule: Rule, write: Any = word, since: str = "") -> Key:
     return Key(Line(keyword, write, since), rule)
 
 
-_BYTES = pattern(r"[0-9A-Fa-f]+( +[0-9A-Fa-f]+)*", "bytes in hexadecimal digits, such as '0a 1b' (in quotes)")
-_ANY_BYTES = pattern(r"[0-9A-FXa-fx]+( +[0-9A-FXa-fx]+)*", "")
+_BYTES = pattern(
+    r"(?=.{1,512}\Z)[0-9A-Fa-f]+( [0-9A-Fa-f]+)*",
+    "at most 512 hexadecimal digits, with spaces between them or without, such as '0a 1b' (in quotes)",
+)
+_ANY_BYTES = pattern(r"(?=.{1,512}\Z)[0-9A-FXa-fx]+( [0-9A-FXa-fx]+)*", "")
 _CONNECTION = {
     "address": _key("connect_ip", SERVER_ADDRESS, address),
     "port": _key("connect_port", PORT, number),
@@ -225,7 +231,10 @@ CHECKS: Mapping[str, Check] = {
             "query": _key("type", one_of(*DNS_TYPES)),
             "name": _key(
                 "name",
-                pattern(r"\.|([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?", "a domain name such as example.org"),
+                pattern(
+                    r"(?=.{1,253}\Z)(\.|([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?)",
+                    "a domain name such as example.org",
+                ),
             ),
         },
         needs_port=True,
@@ -238,7 +247,7 @@ CHECKS: Mapping[str, Check] = {
             "require_reply": _key(
                 "require_reply",
                 Rule(
-                    "true (for any reply), or bytes in hexadecimal digits with x for any digit, such as '0a xx' "
+                    "true (for any reply), or at most 512 hexadecimal digits and x for any of them, such as '0a xx' "
                     "(in quotes)",
                     lambda value: value is True or _ANY_BYTES.accepts(value),
                 ),
@@ -278,12 +287,17 @@ CHECKS: Mapping[str, Check] = {
     "bfd": Check("BFD_CHECK", {"name": _key("name", WORD), **_ALPHA}, ("name",)),
 }
 URL: Mapping[str, Key] = {
-    "path": _key("path", pattern(rf"/[^ {re.escape(UNSAFE)}]*", f"a path such as /health, without spaces and "
-                                 f"{' '.join(UNSAFE)} (a client writes %20 for a space)")),
+    "path": _key(
+        "path",
+        Rule(
+            f"a path such as /health, without spaces and {' '.join(UNSAFE)} (in a URL they are %20 and so on)",
+            lambda value: isinstance(value, str) and is_word(value) and value[0] == "/",
+        ),
+    ),
     "digest": _key("digest", pattern(r"[0-9A-Fa-f]{32}", "32 hexadecimal digits, which genhash computes")),
     "status": _key(
         "status_code",
-        Rule("100 to 599, a range such as '200-299', or a list of these", _is_statuses),
+        Rule("100 to 599, a range such as '200-299', or a list of at most 100 of these", _is_statuses),
         _statuses,
     ),
     "virtualhost": _key("virtualhost", WORD),
@@ -308,7 +322,7 @@ URL: Mapping[str, Key] = {
     "regex_min_offset": _key("regex_min_offset", whole(0, MAX_INT), number),
     "regex_max_offset": _key("regex_max_offset", whole(0, MAX_INT), number),
     **_TLS_COMPLIANT,
-}  # fmt: skip
+}
 NAMES = (*CHECKS, "none")
 ALLOWED = f"{', '.join(NAMES)}, a mapping with a `type` of these, or a list"
 
@@ -389,7 +403,7 @@ def _one(path: str, item: object, version: tuple[int, ...]) -> Iterator[str]:
     if "extra" in item:
         owned = {entry.line.keyword: f"{key} says it" for key, entry in check.keys.items()}
         yield from check_extra(f"{path}:extra", item["extra"], {**owned, "url": "urls says it"} if urls else owned)
-    yield from _joined(path, name, item)
+    yield from _joined(path, name, item, version)
 
 
 def _missing(path: str, item: Mapping[Any, Any], check: Check) -> Iterator[str]:
@@ -428,8 +442,12 @@ def _urls(path: str, urls: object, version: tuple[int, ...]) -> Iterator[str]:
             yield f"{own}:{regex}: is given without a regex; allowed: both, or neither"
 
 
-def _joined(path: str, name: str, item: Mapping[Any, Any]) -> Iterator[str]:
+def _joined(path: str, name: str, item: Mapping[Any, Any], version: tuple[int, ...]) -> Iterator[str]:
     """Say what is wrong with values of a check that are right each by itself."""
+    user = item.get("user")
+    if name == "misc" and isinstance(user, str) and user.split(" ")[0] != "root" and version < (2, 2, 8):
+        # `keepalived -t` ends itself when it comes to such a script.
+        yield f"{path}:user: is {literal(user)}, which keepalived can test from 2.2.8 on; allowed: root"
     low, high = item.get("min_reply_length", 0), item.get("max_reply_length", 255)
     if name == "udp" and is_whole(low, 0, 65535) and is_whole(high, 0, 65535) and low > high:
         yield f"{path}:min_reply_length: is {low}; allowed: at most max_reply_length, which is {high}"

@@ -27,7 +27,6 @@ _WAYS = {"dr": "direct routing", "tunnel": "a tunnel"}
 _VERSIONS = {"ipv4": "an IPv4 address", "ipv6": "an IPv6 address"}
 # Checks that follow something that VRRP has a name for: the key, and where the names are.
 _TRACKED = {"file": ("track_file", "files"), "bfd": ("name", "bfds")}
-_SCRIPTS = ("quorum_up", "quorum_down", "notify_up", "notify_down")
 
 
 FORWARD: Mapping[str, Rule] = {
@@ -63,12 +62,9 @@ class Known:
         }
         vrrp = part(pillar, "vrrp")
         self.tracked = {section: part(vrrp, section) for _, section in _TRACKED.values()}
-        directors = [node for node in self.nodes.values() if node.get("role") == "director"]
-        self.synchronised = len(directors) > 1 and vrrp.get("sync_daemon", True) is not False
         self.services: dict[str, str] = {}
         self.vips: dict[IPv4Address | IPv6Address, str] = {}
         self.reals: dict[IPv4Address | IPv6Address, str] = {}
-        self.scripts: list[str] = []
 
 
 def accepted(entry: Mapping[Any, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
@@ -95,12 +91,12 @@ def joined(path: str, entry: Mapping[Any, Any], server: VirtualServer, known: Kn
     yield from _persistence(path, entry, server)
     yield from _tunnel(path, entry, server.forward.method)
     yield from _database_port(path, server, known)
+    yield from _ranges(path, server, known)
     yield from _families(path, server, known)
     for real in server.servers:
         own = f"{path}:servers:{label(real.name)}"
         if "address" in real.given:
             known.reals.setdefault(ip_address(real.address), f"{own}:address")
-        known.scripts += [f"{own}:{key}" for key in _SCRIPTS if key in real.given]
         if real.name in part(entry, "servers"):
             yield from _tunnel(own, part(part(entry, "servers"), real.name), real.forward.method, server)
             yield from _own_port(own, real, server)
@@ -111,7 +107,6 @@ def joined(path: str, entry: Mapping[Any, Any], server: VirtualServer, known: Kn
     yield from _twice(path, server)
     yield from _weights(path, entry, server)
     yield from _checked(path, server, known)
-    known.scripts += [f"{path}:{key}" for key in _SCRIPTS if key in server.given]
 
 
 def _collisions(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
@@ -178,7 +173,7 @@ def _persistence(path: str, entry: Mapping[Any, Any], server: VirtualServer) -> 
         elif server.services:
             yield from check_value(mask, entry["persistence_netmask"], netmask_rule(server.family))
     for key in ("persistence_netmask", "persistence_engine"):
-        if key in entry and "persistence_timeout" not in entry:
+        if key in server.given and "persistence_timeout" not in entry:
             yield f"{path}:{key}: is given without a persistence_timeout; allowed: both, or neither"
     if server.given.get("persistence_engine") == "sip" and server.services and server.protocol not in ("udp", ""):
         yield (
@@ -232,6 +227,21 @@ def _database_port(path: str, server: VirtualServer, known: Known) -> Iterator[s
             return
 
 
+def _ranges(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
+    """Say which ranges the databases do not take packets for: each has its addresses by single units of systemd."""
+    reached = [
+        real.name
+        for real in server.servers
+        if known.nodes.get(real.name, {}).get("role") == "database" and real.forward.method in _WAYS
+    ]
+    for index, service in enumerate(server.services):
+        if reached and service.first != service.last:
+            yield (
+                f"{path}:group:{index}: is a range, and {label(reached[0])} takes packets for single addresses only; "
+                "allowed: each address by itself, or method: nat"
+            )
+
+
 def _own_port(path: str, real: RealServer, server: VirtualServer) -> Iterator[str]:
     """Say that a server has another port than its service, which only NAT can change."""
     if "port" not in real.given or real.forward.method == "nat" or not server.services:
@@ -269,11 +279,6 @@ def _families(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
                     f"{path}:{server.kind}: is of another family than the address of {label(real.name)} in "
                     f"{ROOT}:nodes, which only method: tunnel can reach; allowed: an IPv4 one, or method: tunnel"
                 )
-        elif other and known.synchronised:
-            yield (
-                f"{own if 'address' in real.given else path}: is of another family than the endpoint, and the kernel "
-                f"takes none of these while it synchronises connections; allowed: {ROOT}:vrrp:sync_daemon: false"
-            )
 
 
 def _thresholds(path: str, real: RealServer) -> Iterator[str]:
@@ -355,8 +360,6 @@ def _check_problems(path: str, given: object, real: RealServer, known: Known) ->
         if source is not None and "address" not in check and source.version != version:
             shown = literal(check["bind_address"])
             yield f"{own}:bind_address: is {shown}, of another family than the server; allowed: an IPv{version} address"
-        if name == "misc":
-            known.scripts.append(f"{own}:script")
         if name in _TRACKED:
             key, section = _TRACKED[name]
             names = [item for item in known.tracked[section] if isinstance(item, str)]
@@ -373,13 +376,3 @@ def vips_of_servers(known: Known) -> Iterator[str]:
     for address, path in known.reals.items():
         if address in known.vips:
             yield f"{path}: is '{address}', as is {known.vips[address]}; allowed: another one"
-
-
-def scripts(pillar: Mapping[Any, Any], known: Known) -> Iterator[str]:
-    """Say that keepalived calls a configuration with scripts an error until it is told to look after their safety."""
-    defs = part(part(pillar, "keepalived"), "global_defs")
-    if known.scripts and defs.get("enable_script_security") is not True:
-        yield (
-            f"{known.scripts[0]}: is a script, and keepalived refuses scripts without "
-            f"{ROOT}:keepalived:global_defs:enable_script_security; allowed: with that keyword as true"
-        )

@@ -16,7 +16,7 @@ import keepalived_checks
 import keepalived_endpoints
 from keepalived_checks import MAX_INT, TIMES
 from keepalived_endpoint_conf import ENDPOINT, ENDPOINT_OWNED, SERVER, SERVER_OWNED
-from keepalived_endpoint_fit import FORWARD, ROOT, Known, accepted, joined, netmask_rule, scripts, vips_of_servers
+from keepalived_endpoint_fit import FORWARD, ROOT, Known, accepted, joined, netmask_rule, vips_of_servers
 from keepalived_endpoints import GROUP_MEMBERS, Service
 from keepalived_values import (
     SERVER_ADDRESS,
@@ -113,7 +113,6 @@ def errors(pillar: Mapping[Any, Any], owners: Mapping[str, str]) -> Iterator[str
         server = keepalived_endpoints.virtual_server(known.settings, label(name), _right(entry, known))
         yield from joined(own, entry, server, known)
     yield from vips_of_servers(known)
-    yield from scripts(pillar, known)
 
 
 # ---- each value by itself
@@ -125,7 +124,7 @@ def _values(path: str, entry: Mapping[Any, Any], known: Known) -> Iterator[str]:
     yield from _place(path, entry)
     yield from check_leaves(path, entry, {key: rule for key, rule in _ENDPOINT.items() if key != "port"})
     yield from _newer(path, entry, ENDPOINT, known.version)
-    if "serves" not in entry and not _named_servers(entry):
+    if "serves" not in entry and entry.get("servers", {}) in ({}, None):
         yield f"{path}:serves: is missing; allowed: {_SERVES}; or servers by name"
     yield from _flags(path, entry)
     yield from not_mappings(path, entry, ("servers", "sorry_server", "checks"))
@@ -142,11 +141,6 @@ def _values(path: str, entry: Mapping[Any, Any], known: Known) -> Iterator[str]:
         yield f"{path}:check: is missing; allowed: {keepalived_checks.ALLOWED}"
     if "extra" in entry:
         yield from check_extra(f"{path}:extra", entry["extra"], ENDPOINT_OWNED)
-
-
-def _named_servers(entry: Mapping[Any, Any]) -> bool:
-    """Return whether an endpoint names servers, or seems to."""
-    return bool(entry.get("servers"))
 
 
 def _all_checked(entry: Mapping[Any, Any]) -> bool:

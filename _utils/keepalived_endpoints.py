@@ -133,7 +133,11 @@ def virtual_servers(settings: Mapping[str, Any]) -> list[VirtualServer]:
         The value of the pillar key ``mysql_ha``, valid by the rules of ``mysql_ha_pillar.errors``. Defaults need not be
         applied. ``ValueError`` or ``KeyError`` for what is not valid.
     """
-    return [virtual_server(settings, name, given) for name, given in settings["endpoints"].items()]
+    found = [virtual_server(settings, name, given) for name, given in settings["endpoints"].items()]
+    for server in found:
+        if not server.services:
+            raise ValueError(f"the endpoint {literal(server.name)} has no address, fwmark or group")
+    return found
 
 
 def virtual_server(settings: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> VirtualServer:
@@ -152,7 +156,7 @@ def virtual_server(settings: Mapping[str, Any], name: str, given: Mapping[str, A
         protocol=protocol if any(not service.fwmark for service in found) else "",
         services=found,
         scheduler=given.get("scheduler") or DEFAULT_SCHEDULER,
-        scheduler_flags=tuple(given.get("scheduler_flags") or ()),
+        scheduler_flags=_words(given.get("scheduler_flags")),
         one_packet=given.get("one_packet") is True,
         persistence_timeout=timeout,
         persistence_netmask=netmask(family, given.get("persistence_netmask")) if timeout else "",
@@ -169,8 +173,11 @@ def services(given: Mapping[str, Any]) -> Iterator[Service]:
     """Yield the services of an endpoint."""
     protocol = given.get("protocol") or DEFAULT_PROTOCOL
     if "group" in given:
-        for text in given["group"]:
-            yield group_member(text, protocol)
+        for text in _words(given["group"]):
+            try:
+                yield group_member(text, protocol)
+            except ValueError as error:
+                raise ValueError(f"not a member of a group: {literal(text)}{error}") from error
     elif "fwmark" in given:
         yield Service(given.get("family") or FAMILIES[4], "", None, None, 0, given["fwmark"])
     elif "address" in given:
@@ -245,6 +252,13 @@ def _last(first: IPv4Address | IPv6Address, text: str) -> IPv4Address | IPv6Addr
     return type(first)(int(first) // step * step + int(text, base))
 
 
+def _words(value: object) -> tuple[Any, ...]:
+    """Return what a list holds, or raise ``ValueError``: text has letters, and is no list of words."""
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise ValueError(f"not a list: {literal(value)}")
+    return tuple(value or ())
+
+
 def _address(value: object) -> IPv4Address | IPv6Address:
     """Return an address, or raise ``ValueError``."""
     address = plain_address(value)
@@ -280,7 +294,7 @@ def forwarding(given: Mapping[str, Any], default: Forward) -> Forward:
     same = same and kind == default.tunnel
     port = given.get("tunnel_port") or (default.tunnel_port if same else 0)
     flags = given.get("tunnel_flags", default.tunnel_flags if same else ())
-    return Forward(method, kind, port, tuple(flags))
+    return Forward(method, kind, port, _words(flags))
 
 
 def _servers(
