@@ -5,10 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import keepalived_conf
 
+ROOT = Path(__file__).resolve().parents[2]
 NEW = "global_defs {\n    router_id a_lvs1\n}\nauthentication {\n    auth_pass n3wpass\n}\n"
 OLD = NEW.replace("n3wpass", "0ldpass")
 
@@ -254,3 +256,11 @@ def test_what_could_not_be_put_right(verified) -> None:
 def test_no_state_raises(verified, error, test_mode) -> None:
     ret = verified(error, test_mode)
     assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "no")
+@pytest.mark.parametrize("secret", [1111, "1111", {"shop": "1111"}])
+def test_the_module_takes_one_password_or_one_for_each_instance(load_module, secret) -> None:
+    settings = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
+    settings["vrrp"].update(version=2, advert_interval=1)
+    module = load_module(
+        "modules", "keepalived", __grains__={"id": "lvs1"}, __salt__={"config.get": lambda *_, **__: secret}
+    )
+    assert "auth_pass 1111\n" in module.config(settings)
