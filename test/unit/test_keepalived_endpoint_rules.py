@@ -1058,7 +1058,7 @@ def test_nothing_is_raised_whatever_an_endpoint_holds(changes: list[tuple[tuple[
                 section = section[key]
             except (KeyError, IndexError, TypeError):
                 section = None
-        if isinstance(section, dict) or (isinstance(section, list) and place[-1] < len(section)):
+        if isinstance(section, dict) or (isinstance(section, list) and place[-1] in range(len(section))):
             section[place[-1]] = value
     found = mysql_ha_pillar.errors(tried)
     assert_told(found)
