@@ -14,6 +14,7 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
+import keepalived_endpoints
 from keepalived_text import (
     Line,
     block,
@@ -290,31 +291,6 @@ def interface(settings: Mapping[str, Any], instance: Mapping[str, Any], node: st
     return word(instance.get("interface") or settings["nodes"][node].get("interface") or settings["interface"])
 
 
-def endpoint_addresses(endpoint: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the addresses that a director must hold for an endpoint; none for one that is told by a firewall mark."""
-    if endpoint.get("address") is not None:
-        yield endpoint["address"]
-    group = endpoint.get("group")
-    for text in group if isinstance(group, (list, tuple)) else ():
-        first = text.split(" ")[0] if isinstance(text, str) else ""
-        if first and first != "fwmark":
-            yield from _range(first)
-
-
-def _range(text: str) -> Iterator[str]:
-    """Yield the addresses of a range: 192.168.1.5-9 ends with octet 9, 2001:db8::5-9 with group 9."""
-    first, dash, last = text.partition("-")
-    base, colon = (16, ":") if ":" in first else (10, ".")
-    head, separator, low = first.rpartition(colon)
-    limit = 65536 if base == 16 else 256
-    digits = re.compile("[0-9a-fA-F]{1,4}" if base == 16 else "[0-9]{1,3}")
-    if not dash or not separator or not digits.fullmatch(last) or not digits.fullmatch(low or "0"):
-        yield text
-        return
-    for value in range(int(low or "0", base), min(int(last, base) + 1, limit)):
-        yield f"{head}{separator}{value:x}" if base == 16 else f"{head}{separator}{value}"
-
-
 def endpoints_of(settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return which endpoints each instance is for; the first one has those that none names."""
     given = {name: list(instance.get("endpoints") or ()) for name, instance in instances(settings).items()}
@@ -336,7 +312,11 @@ def further_address(item: object) -> Vip:
 
 def vips(settings: Mapping[str, Any], name: str) -> list[Vip]:
     """Return the addresses of an instance: first those of its endpoints, then its further ones."""
-    texts = [text for own in endpoints_of(settings)[name] for text in endpoint_addresses(settings["endpoints"][own])]
+    texts = [
+        text
+        for own in endpoints_of(settings)[name]
+        for text in keepalived_endpoints.addresses(settings["endpoints"][own])
+    ]
     found = [Vip(address, {}) for address in dict.fromkeys(map(host, texts))]
     return found + [further_address(item) for item in instances(settings)[name].get("addresses") or ()]
 

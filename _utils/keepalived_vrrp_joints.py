@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+import keepalived_endpoints
 from keepalived_globals import is_older, too_new, uses_scripts
 from keepalived_vrrp import (
     GARP_GLOBAL,
@@ -19,7 +20,6 @@ from keepalived_vrrp import (
     SINCE_NO_ADDRESS,
     Address,
     advert_family,
-    endpoint_addresses,
     endpoints_of,
     further_address,
     host,
@@ -93,13 +93,20 @@ def _endpoint(own: Mapping[Any, Any]) -> dict[str, Any]:
     """Return of an endpoint the addresses that are right."""
     found: dict[str, Any] = {"address": own["address"]} if is_host(own.get("address")) else {}
     group = own.get("group")
-    texts = group if isinstance(group, (list, tuple)) else ()
-    found["group"] = [
-        text for text in texts if isinstance(text, str) and all(map(is_host, endpoint_addresses({"group": [text]})))
-    ]
+    members = [text for text in group if _is_member(text)] if isinstance(group, (list, tuple)) else []
+    if members:
+        found["group"] = members
     # What is wrong may be meant to be an address.
-    found["is_clear"] = bool(found["group"]) or "address" in found or "fwmark" in own
+    found["is_clear"] = bool(found) or "fwmark" in own
     return found
+
+
+def _is_member(text: object) -> bool:
+    """Return whether a line of a group is right, with the addresses of hosts if it has any."""
+    try:
+        return all(map(is_host, keepalived_endpoints.addresses({"group": [text]})))
+    except ValueError:
+        return False
 
 
 def _path(seen: View, name: str) -> str:
@@ -167,7 +174,7 @@ def _addresses(seen: View, pillar: Mapping[Any, Any]) -> Iterator[str]:
         for endpoint in [own for own in dict.fromkeys(_known_endpoints(seen, name)) if own not in told]:
             told.add(endpoint)
             place = f"mysql_ha:endpoints:{label(endpoint)}"
-            for address in map(host, endpoint_addresses(seen["endpoints"][endpoint])):
+            for address in map(host, keepalived_endpoints.addresses(seen["endpoints"][endpoint])):
                 other, where = holder.setdefault(address, (name, place))
                 if other != name:
                     yield (

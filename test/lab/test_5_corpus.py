@@ -48,8 +48,8 @@ SHORT = (
     "per-server", "quorum", "tunnel-gue", "check-http", "check-times", "instances", "sync-group", "vrrp-v2-unicast",
     "vrrp-track-scripts", "ipv6-endpoint", "sample-shipped",
 )  # fmt: skip
-# keepalived has them only when it is built with libraries that the formula's build does without.
-NOT_BUILT = {"snmp_name", *(key for key in keepalived_checks.URL if key.startswith("regex"))}
+# keepalived has them only when it is built with a library that the formula's build does without.
+NOT_BUILT = {"snmp_name"}
 PAIRS = [(name, version) for name, setup in SETUPS.items() for version in VERSIONS if setup.is_for(version)]
 
 

@@ -256,6 +256,8 @@ def test_what_could_not_be_put_right(verified) -> None:
 def test_no_state_raises(verified, error, test_mode) -> None:
     ret = verified(error, test_mode)
     assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "no")
+
+
 @pytest.mark.parametrize("secret", [1111, "1111", {"shop": "1111"}])
 def test_the_module_takes_one_password_or_one_for_each_instance(load_module, secret) -> None:
     settings = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
