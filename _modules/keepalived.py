@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import salt.pillar
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import host_programs
@@ -370,9 +371,20 @@ def _told():
 def _asked(settings):
     """What the settings, or this minion's pillar, ask for."""
     try:
-        return keepalived_table.asked(__pillar__.get("mysql_ha", {}) if settings is None else settings)
+        return keepalived_table.asked(_own_pillar() if settings is None else settings)
     except _ERRORS as error:
         raise CommandExecutionError(f"mysql_ha:endpoints make no table: {error}") from error
+
+
+def _own_pillar():
+    """This minion's ``mysql_ha`` pillar as it is now. What the minion keeps of it may be of yesterday."""
+    # Not pillar.items: it masks all values since Salt 3008.
+    found = salt.pillar.get_pillar(
+        __opts__, dict(__grains__), __opts__["id"], __opts__.get("saltenv"), pillarenv=__opts__.get("pillarenv")
+    ).compile_pillar()
+    if found.get("_errors"):
+        raise CommandExecutionError(f"The pillar cannot be made: {'; '.join(map(str, found['_errors']))}")
+    return found.get("mysql_ha") or {}
 
 
 def _seconds(timeout):

@@ -11,13 +11,14 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-#: Where the process that checks servers writes its number, by how keepalived was started.
+#: Where the process that checks servers writes its number, by how keepalived was started; and the one that speaks VRRP.
 CHECKER_FILES = ("/run/keepalived/checkers.pid", "/run/checkers.pid")
+VRRP_FILES = ("/run/keepalived/vrrp.pid", "/run/vrrp.pid")
 #: Keywords that keepalived takes only when it starts: a reload that finds another value is not made at all
 #: (``reload_config`` in ``keepalived/core/main.c``).
 ONLY_AT_START = ("net_namespace", "net_namespace_ipvs", "instance", "nftables", "nftables_ipvs", "disable_local_igmp",
@@ -50,10 +51,19 @@ def find() -> Keepalived | None:
     mains = [pid for pid, parent in parents.items() if parent not in parents and pid in parents.values()]
     if not mains:
         return None
-    checkers = [pid for pid in map(_number_in, CHECKER_FILES) if parents.get(pid) in mains]
-    if checkers:
-        return Keepalived(parents[checkers[0]], checkers[0])
-    return Keepalived(min(mains), None)
+    main = next((parents[pid] for pid in map(_number_in, CHECKER_FILES) if parents.get(pid) in mains), min(mains))
+    return Keepalived(main, _checker([pid for pid, parent in parents.items() if parent == main]))
+
+
+def _checker(children: Sequence[int]) -> int | None:
+    """Return which of keepalived's own processes checks servers."""
+    for pid in map(_number_in, CHECKER_FILES):
+        if pid in children:
+            return pid
+    # Another keepalived, of another network namespace, has taken the file over: it is the one that is nothing else.
+    vrrp = [pid for pid in map(_number_in, VRRP_FILES) if pid in children]
+    rest = [pid for pid in children if pid not in vrrp]
+    return rest[0] if vrrp and len(rest) == 1 else None
 
 
 def _number_in(path: str) -> int:

@@ -1,6 +1,7 @@
 """The execution module between keepalived, the kernel and Salt; keepalived and the kernel are in the lab."""
 
 import contextlib
+import types
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -34,6 +35,7 @@ class Host:
     """A keepalived and a kernel's table that are variables."""
 
     def __init__(self) -> None:
+        self.pillar = {"mysql_ha": PILLAR}
         self.running = keepalived_process.Keepalived(100, 101)
         self.configuration = ""
         self.present = ipvs_rules.table({NAME: {"scheduler": "wrr", "servers": SERVERS}})
@@ -93,8 +95,10 @@ def host(monkeypatch):
 @pytest.fixture
 def module(load_module, host, monkeypatch):
     one = load_module(
-        "modules", "keepalived", __grains__={"id": "lvs1"}, __pillar__={"mysql_ha": PILLAR},
+        "modules", "keepalived", __grains__={"id": "lvs1"}, __opts__={"id": "lvs1"},
         __salt__={"config.get": lambda *_, **__: None, "service.reload": lambda _: host.reload})  # fmt: skip
+    made = types.SimpleNamespace(compile_pillar=lambda: host.pillar)
+    monkeypatch.setattr(one.salt.pillar, "get_pillar", lambda *_, **__: made)
     monkeypatch.setattr(one, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(one, "BLIND_SECONDS", 0.05)
     # Salt would flush the line at exit, when pytest has closed the stream that it goes to.
@@ -262,6 +266,14 @@ def test_no_endpoints_nothing_to_do(module, host) -> None:
     for settings in ({}, {"endpoints": {}}):
         assert module.differences(settings) == {}
         assert module.correct(settings)["changes"] == {}
+
+
+def test_a_pillar_that_cannot_be_made(module, host) -> None:
+    host.pillar = {"_errors": ["Rendering SLS 'mysql_ha' failed"]}
+    with pytest.raises(CommandExecutionError, match="The pillar cannot be made: Rendering SLS"):
+        module.differences()
+    host.pillar = {}
+    assert module.differences() == {}
 
 
 @pytest.mark.parametrize("settings", [{"endpoints": {"a": 5}}, {"endpoints": []}, [], {"endpoints": {"a": {

@@ -39,6 +39,7 @@ class Proc:
 def proc(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "PROC", tmp_path)
     monkeypatch.setattr(process, "CHECKER_FILES", (str(tmp_path / "none.pid"), str(tmp_path / "checkers.pid")))
+    monkeypatch.setattr(process, "VRRP_FILES", (str(tmp_path / "none.pid"), str(tmp_path / "vrrp.pid")))
     (tmp_path / "tmp").mkdir()
     return Proc(tmp_path)
 
@@ -72,6 +73,15 @@ def test_not_found(proc) -> None:
 @pytest.mark.parametrize("text", ["", "x", "999", "1"])
 def test_without_a_checker(running, proc, text) -> None:
     (proc.root / "checkers.pid").write_text(text)
+    assert process.find() == process.Keepalived(100, None)
+
+
+def test_a_checker_whose_file_another_keepalived_has_taken_over(running, proc) -> None:
+    (proc.root / "checkers.pid").write_text("999")
+    (proc.root / "vrrp.pid").write_text("102")
+    assert process.find() == running
+    # Which of two it is, nobody can say.
+    proc.add(103, 100, "/usr/sbin/keepalived")
     assert process.find() == process.Keepalived(100, None)
 
 
