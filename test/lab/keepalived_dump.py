@@ -330,15 +330,13 @@ def _seconds(record: Record, key: str) -> float | None:
 
 
 def _http(record: Record) -> Words:
-    found = {
+    return {
         "http_protocol": record.fields["Keepalive method"].rpartition("http protocol ")[2],
         "virtualhost": record.fields.get("Virtualhost", ""),
         "fast_recovery": record.is_yes("Fast recovery"),
+        "enable_sni": record.is_yes("Enable SNI"),
         "urls": [_url(url) for url in record.urls],
     }
-    if record.fields["Keepalive method"].startswith("SSL"):
-        found["enable_sni"] = record.is_yes("Enable SNI")
-    return found
 
 
 def _url(record: Record) -> Words:

@@ -158,23 +158,15 @@ def _server(pillar: Words, endpoint: Words, name: str, own: Words) -> Words:
     checks = own.get("check", endpoint.get("check"))
     checks = checks if isinstance(checks, list) else [checks]
     all_of_them = [item if isinstance(item, dict) else {"type": item} for item in checks if item not in (None, "none")]
-    # In keywords of its own a server may say how often it is checked, and an SMTP check where else.
+    # In keywords of its own a server may say how often it is checked.
     often = {"interval": own["extra"]["delay_loop"]} if "delay_loop" in own.get("extra", {}) else {}
-    server["checks"] = [
-        _check(pillar, endpoint, server, {**often, **one}) for item in all_of_them for one in [*_hosts(item), item]
-    ]
+    server["checks"] = [_check(pillar, endpoint, server, {**often, **item}) for item in all_of_them]
     server["files"] = [
         {"name": item["track_file"], "weight": item.get("weight", 1), "reverse": item.get("reverse", False)}
         for item in all_of_them
         if item["type"] == "file"
     ]
     return server
-
-
-def _hosts(check: Words) -> list[Words]:
-    """The further checks that a host block in the keywords of an SMTP check stands for."""
-    host = check.get("extra", {}).get("host")
-    return [{**check, "address": host["connect_ip"], "port": host["connect_port"]}] if host else []
 
 
 def _check(pillar: Words, endpoint: Words, server: Words, own: Words) -> Words:
@@ -218,6 +210,7 @@ def _http(own: Words) -> Words:
         "http_protocol": str(own.get("http_protocol", "1.0")),
         "virtualhost": own.get("virtualhost", ""),
         "fast_recovery": own.get("fast_recovery", False),
+        "enable_sni": own.get("enable_sni", own.get("extra", {}).get("enable_sni", False)),
         "urls": [
             {
                 "path": url["path"],
@@ -232,7 +225,7 @@ def _http(own: Words) -> Words:
 
 _OF_TYPE = {
     "http": _http,
-    "ssl": lambda own: {**_http(own), "enable_sni": own.get("enable_sni", False)},
+    "ssl": _http,
     "smtp": lambda own: {"helo_name": own.get("helo_name", "smtpchecker.keepalived.org")},
     "dns": lambda own: {"query": own.get("query", "SOA"), "name": own.get("name", ".")},
     "udp": lambda own: {

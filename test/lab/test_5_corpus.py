@@ -276,8 +276,14 @@ def wrong(name: str, director: str, version: str, loaded: dict[str, Any]) -> lis
         "bfds": keepalived_wanted.bfds(pillar),
         "table": _table(keepalived_wanted.table(pillar)),
     }
+    # Each process knows the scripts that it runs itself.
+    fifos = {
+        **checkers["globals"]["fifos"],
+        **{key: value for key, value in vrrp["globals"]["fifos"].items() if key == "vrrp"},
+    }
     found = {
         **vrrp,
+        "globals": {**vrrp["globals"], "fifos": fifos},
         "endpoints": checkers["endpoints"],
         # Which process has a file depends on who tracks it.
         "files": [own for own in wanted["files"] if own in vrrp["files"] or own in checkers["files"]],
