@@ -91,6 +91,7 @@ def joined(path: str, entry: Mapping[Any, Any], server: VirtualServer, known: Kn
     yield from _persistence(path, entry, server)
     yield from _tunnel(path, entry, server.forward.method)
     yield from _database_port(path, server, known)
+    yield from _ranges(path, server, known)
     yield from _families(path, server, known)
     for real in server.servers:
         own = f"{path}:servers:{label(real.name)}"
@@ -224,6 +225,21 @@ def _database_port(path: str, server: VirtualServer, known: Known) -> Iterator[s
                 f" allowed: {known.database_port}"
             )
             return
+
+
+def _ranges(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
+    """Say which ranges the databases do not take packets for: each has its addresses by single units of systemd."""
+    reached = [
+        real.name
+        for real in server.servers
+        if known.nodes.get(real.name, {}).get("role") == "database" and real.forward.method in _WAYS
+    ]
+    for index, service in enumerate(server.services):
+        if reached and service.first != service.last:
+            yield (
+                f"{path}:group:{index}: is a range, and {label(reached[0])} takes packets for single addresses only; "
+                "allowed: each address by itself, or method: nat"
+            )
 
 
 def _own_port(path: str, real: RealServer, server: VirtualServer) -> Iterator[str]:

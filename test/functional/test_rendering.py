@@ -118,6 +118,7 @@ PATHS = [
 ] + [
     [key, inner] for key, value in EXAMPLE["mysql_ha"].items() if isinstance(value, dict) for inner in value
 ] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
+     ["endpoints", "write", "servers"], ["endpoints", "write", "group"], ["endpoints", "write", "method"],
      ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"]]  # fmt: skip
 
 
@@ -158,6 +159,22 @@ def test_characters_that_yaml_has_no_place_for_arrive_unchanged(render) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_pillar_whatever_renders(render, pillar, minion) -> None:
     assert render(minion, {"mysql_ha": pillar}, "mysql_ha")[0]["fun"] == "pillar_valid"
+
+
+def test_databases_take_packets_for_the_addresses_that_reach_them_unchanged(render) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    other = {"other": {"address": "10.0.0.7"}}
+    pillar["mysql_ha"]["endpoints"] |= {
+        "nat": {"address": "192.168.1.101", "port": 3306, "serves": "all", "method": "nat"},
+        "six": {"address": "2001:db8::1", "port": 3306, "serves": "all", "method": "tunnel"},
+        "web": {"address": "192.168.1.103", "port": 80, "servers": other},
+        "named": {"address": "192.168.1.104", "port": 3306, "servers": {"mysql2": None, **other}},
+        "partly": {"address": "192.168.1.105", "port": 3306, "method": "nat", "servers": {"mysql1": {"method": "dr"}}},
+        "mark": {"fwmark": 5, "serves": "all"},
+        "group": {"group": ["192.168.1.106 3306", "fwmark 5"], "servers": {"mysql1": {}}},
+    }
+    names = [chunk["name"] for chunk in render("mysql1", pillar, "mysql_ha.realserver") if chunk["fun"] == "running"]
+    assert names == [f"mysql_ha-vip@192.168.1.{last}" for last in (100, 104, 105, 106)]
 
 
 CA = {"tls_ca": "-----BEGIN CERTIFICATE-----", "tls_ca_key": "-----BEGIN PRIVATE KEY-----MARKED"}

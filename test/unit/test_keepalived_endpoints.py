@@ -56,7 +56,7 @@ def test_the_table_has_all_services_of_a_group_and_no_sorry_server() -> None:
         g:
           group: ['192.168.1.110 80', '192.168.1.111-112 443', fwmark 7]
           servers:
-            mysql1: {weight: 0}
+            drained: {address: 10.0.0.5, weight: 0}
             a: {address: 10.0.0.7, port: 8080, method: nat, upper_threshold: 9, lower_threshold: 5}
           check: none
           scheduler: sh
@@ -77,7 +77,7 @@ def test_the_table_has_all_services_of_a_group_and_no_sorry_server() -> None:
             "scheduler": "sh",
             "scheduler_flags": ["sh-port"],
             "persistence_timeout": 60,
-            "servers": {f"192.168.1.5:{port}": {"forward": "dr", "weight": 0}, "10.0.0.7:8080": nat},
+            "servers": {f"10.0.0.5:{port}": {"forward": "dr", "weight": 0}, "10.0.0.7:8080": nat},
         }
     assert keepalived_endpoints.sorry_table(given)["tcp 192.168.1.111:443"] == {
         "10.0.0.9:443": {"forward": "dr", "weight": 1}
