@@ -4,10 +4,12 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from salt.exceptions import CommandExecutionError
 
 import keepalived_conf
 
+ROOT = Path(__file__).resolve().parents[2]
 NEW = "global_defs {\n    router_id a_lvs1\n}\nauthentication {\n    auth_pass n3wpass\n}\n"
 OLD = NEW.replace("n3wpass", "0ldpass")
 
@@ -96,3 +98,13 @@ def test_the_module_says_what_is_missing(load_module) -> None:
     )
     with pytest.raises(CommandExecutionError, match="keepalived.conf for lvs1"):
         module.config({"nodes": {}, "endpoints": {}})
+
+
+@pytest.mark.parametrize("secret", [1111, "1111", {"shop": "1111"}])
+def test_the_module_takes_one_password_or_one_for_each_instance(load_module, secret) -> None:
+    settings = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
+    settings["vrrp"].update(version=2, advert_interval=1)
+    module = load_module(
+        "modules", "keepalived", __grains__={"id": "lvs1"}, __salt__={"config.get": lambda *_, **__: secret}
+    )
+    assert "auth_pass 1111\n" in module.config(settings)
