@@ -63,5 +63,3 @@ def redact(text: str) -> str:
     All of the line after the keyword goes, so that a file that somebody else wrote is covered as well.
     """
     return _AUTH_PASS.sub(r"\1<hidden>", text)
-
-

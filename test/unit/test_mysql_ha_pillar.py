@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import keepalived_conf
+import keepalived_endpoint_rules
 import keepalived_endpoints
 import keepalived_vrrp_rules
 import mysql_ha_pillar
