@@ -82,7 +82,8 @@ def _records(lines: Iterable[str], starts: re.Pattern[str]) -> list[Record]:
             items = None
         elif found:
             depth, record = len(line) - len(line.lstrip(" ")), found[-1]
-            if depth >= 5 and items is not None:
+            # keepalived 2.2.7 has a server's scripts deeper than its other lines.
+            if depth >= 5 and items is not None and not text.startswith("RS "):
                 items.append(text)
                 continue
             key, equals, value = f"{text} ".partition(" = ")
