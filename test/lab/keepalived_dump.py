@@ -82,10 +82,12 @@ def _records(lines: Iterable[str], starts: re.Pattern[str]) -> list[Record]:
             items = None
         elif found:
             depth, record = len(line) - len(line.lstrip(" ")), found[-1]
-            if depth >= 5 and items is not None:
+            # keepalived 2.2.7 has a server's scripts deeper than its other lines.
+            if depth >= 5 and items is not None and not text.startswith("RS "):
                 items.append(text)
                 continue
-            key, equals, value = text.partition(" = ")
+            key, equals, value = f"{text} ".partition(" = ")
+            value = value.rstrip(" ")
             if key == "Checked url":
                 record.urls.append(Record(value))
                 items = record.urls[-1].lists.setdefault("said", [])
@@ -127,8 +129,13 @@ def place(text: str) -> tuple[str, int]:
 def checkers(text: str) -> Words:
     """What the checker process has: ``endpoints`` and what concerns all of them."""
     found = sections(text)
-    topology = [line for line in text.splitlines()]
-    return {"globals": _globals(found), "endpoints": list(_endpoints(topology, _checks(found)))}
+    return {
+        "globals": _globals(found),
+        "endpoints": list(_endpoints(text.splitlines(), _checks(found))),
+        "files": [
+            _file(record) for record in _records(found.get("Checker track files", []), re.compile(" Track file = "))
+        ],
+    }
 
 
 def _endpoints(lines: list[str], checks: dict[tuple[str, str], list[Words]]) -> Iterator[Words]:
@@ -211,6 +218,7 @@ def _endpoint(record: Record, groups: dict[str, list[str]]) -> Words:
         "quorum_down": command(fields.get("Quorum down notify script", "")),
         "ha_suspend": "Using HA suspend" in record.lists,
         "smtp_alert": record.is_yes("Using smtp notification"),
+        "retry": record.number("Retry count"),
         "virtualhost": fields.get("VirtualHost", ""),
         "snmp_name": fields.get("SNMP name", "").strip("'"),
         "sorry_server": _sorry(record),
@@ -323,15 +331,13 @@ def _seconds(record: Record, key: str) -> float | None:
 
 
 def _http(record: Record) -> Words:
-    found = {
+    return {
         "http_protocol": record.fields["Keepalive method"].rpartition("http protocol ")[2],
         "virtualhost": record.fields.get("Virtualhost", ""),
         "fast_recovery": record.is_yes("Fast recovery"),
+        "enable_sni": record.is_yes("Enable SNI"),
         "urls": [_url(url) for url in record.urls],
     }
-    if record.fields["Keepalive method"].startswith("SSL"):
-        found["enable_sni"] = record.is_yes("Enable SNI")
-    return found
 
 
 def _url(record: Record) -> Words:
@@ -354,7 +360,7 @@ _OF_TYPE = {
     "http": _http,
     "ssl": _http,
     "smtp": lambda record: {"helo_name": record.fields["helo"]},
-    "dns": lambda record: {"query": record.fields["Type"], "name": record.fields["Name"]},
+    "dns": lambda record: {"query": record.fields["Type"], "name": record.fields["Name"] or "."},
     "udp": lambda record: {
         "payload": int(record.number("Payload len") or 0),
         "require_reply": record.is_yes("Require reply"),
@@ -365,8 +371,8 @@ _OF_TYPE = {
         "dynamic": record.is_yes("dynamic"),
         "user": record.fields["uid:gid"],
     },
-    "file": lambda record: {"track_file": record.fields["Tracked file"]},
-    "bfd": lambda record: {"name": record.fields["Name"]},
+    "file": lambda record: {"track_file": record.lists["Keepalive method"][0].partition(" = ")[2]},
+    "bfd": lambda record: {"name": record.fields["Name"] or "."},
 }
 
 
@@ -392,6 +398,7 @@ def _globals(found: dict[str, list[str]]) -> Words:
     return {
         "router_id": fields["Router ID"],
         "script_security": " Script security enabled" in lines,
+        "log_all_failures": fields.get("Checkers log all failures") == "true",
         "fifos": fifos,
         "tcp": int(fields.get("LVS TCP timeout", 0)),
         "sync_daemon": _sync_daemon(fields, lines),
@@ -489,10 +496,15 @@ def _address(text: str) -> Words:
 
 
 def _route(text: str) -> list[str]:
-    """The words of a route or a rule that its author wrote: without those that keepalived adds."""
+    """The words of a route or a rule without those that keepalived adds, in the order of the alphabet."""
     text = re.sub(r"^(prepend|append|add) ", "", text)
     text = re.sub(r" (proto|protocol|tos) (18|0x0)", "", text).replace(" lookup ", " table ")
-    return text.replace(" inet ", " ").split(" ")
+    text = re.sub(r"^from all ", "", text)
+    # A single address is told without its prefix.
+    words = text.replace(" inet ", " ").split(" ")
+    if words[0] == "blackhole" and "/" not in words[1]:
+        words[1] += "/32"
+    return sorted(words)
 
 
 def _tracks(record: Record) -> Words:

@@ -88,6 +88,7 @@ def _endpoint(pillar: Words, own: Words) -> Words:
         "quorum_down": shlex.split(own.get("quorum_down", "")),
         "ha_suspend": own.get("ha_suspend", False),
         "smtp_alert": own.get("smtp_alert", _default_alert(pillar)),
+        "retry": own.get("extra", {}).get("retry"),
         "virtualhost": own.get("virtualhost", ""),
         "snmp_name": own.get("snmp_name", ""),
         "sorry_server": sorry
@@ -101,8 +102,9 @@ def _endpoint(pillar: Words, own: Words) -> Words:
     }
 
 
-def _default_alert(pillar: Words) -> bool:
-    return pillar.get("keepalived", {}).get("global_defs", {}).get("smtp_alert") is True
+def _default_alert(pillar: Words, otherwise: bool = False) -> bool:
+    """Whether mail is sent where nothing is said: of servers always, of instances never, unless global_defs says so."""
+    return pillar.get("keepalived", {}).get("global_defs", {}).get("smtp_alert", otherwise)
 
 
 def _method(own: Words, endpoint: Words) -> Words:
@@ -151,12 +153,14 @@ def _server(pillar: Words, endpoint: Words, name: str, own: Words) -> Words:
         "snmp_name": own.get("snmp_name", ""),
         "notify_up": shlex.split(own.get("notify_up", "")),
         "notify_down": shlex.split(own.get("notify_down", "")),
-        "smtp_alert": own.get("smtp_alert", endpoint.get("smtp_alert", _default_alert(pillar))),
+        "smtp_alert": own.get("smtp_alert", endpoint.get("smtp_alert", _default_alert(pillar, True))),
     }
     checks = own.get("check", endpoint.get("check"))
     checks = checks if isinstance(checks, list) else [checks]
     all_of_them = [item if isinstance(item, dict) else {"type": item} for item in checks if item not in (None, "none")]
-    server["checks"] = [_check(pillar, endpoint, server, item) for item in all_of_them]
+    # In keywords of its own a server may say how often it is checked.
+    often = {"interval": own["extra"]["delay_loop"]} if "delay_loop" in own.get("extra", {}) else {}
+    server["checks"] = [_check(pillar, endpoint, server, {**often, **item}) for item in all_of_them]
     server["files"] = [
         {"name": item["track_file"], "weight": item.get("weight", 1), "reverse": item.get("reverse", False)}
         for item in all_of_them
@@ -170,13 +174,12 @@ def _check(pillar: Words, endpoint: Words, server: Words, own: Words) -> Words:
     name = own["type"]
     words: Words = {"type": name}
     if name not in ("file", "bfd"):
-        logged = pillar.get("keepalived", {}).get("global_defs", {}).get("checker_log_all_failures") is True
         words |= {
             "interval": times["interval"],
             "warmup": times["warmup"],
             "retries": times["retries"],
             "retry_interval": times["retry_interval"],
-            "log_all_failures": own.get("log_all_failures", logged),
+            "log_all_failures": own.get("log_all_failures", False),
         }
     if name != "file":
         words["alpha"] = own.get("alpha", server["alpha"])
@@ -207,6 +210,7 @@ def _http(own: Words) -> Words:
         "http_protocol": str(own.get("http_protocol", "1.0")),
         "virtualhost": own.get("virtualhost", ""),
         "fast_recovery": own.get("fast_recovery", False),
+        "enable_sni": own.get("enable_sni", own.get("extra", {}).get("enable_sni", False)),
         "urls": [
             {
                 "path": url["path"],
@@ -221,7 +225,7 @@ def _http(own: Words) -> Words:
 
 _OF_TYPE = {
     "http": _http,
-    "ssl": lambda own: {**_http(own), "enable_sni": own.get("enable_sni", False)},
+    "ssl": _http,
     "smtp": lambda own: {"helo_name": own.get("helo_name", "smtpchecker.keepalived.org")},
     "dns": lambda own: {"query": own.get("query", "SOA"), "name": own.get("name", ".")},
     "udp": lambda own: {
@@ -254,6 +258,9 @@ def _instance(pillar: Words, node: str, vrrp: Words, name: str, own: Words) -> W
     directors = _of_role(pillar, "director")
     device = own.get("interface") or directors[node].get("interface") or pillar.get("interface", "eth0")
     unicast = given["unicast"] and len(directors) > 1
+    if own.get("use_vmac"):
+        # The interface that keepalived makes.
+        device = own["use_vmac"] if isinstance(own["use_vmac"], str) else f"vrrp.{given['virtual_router_id']}"
     held = _held(pillar, vrrp, name, own, device)
     family = _family(pillar, directors, held, unicast)
     advertised = [one for one in held if netaddr.IPNetwork(one["address"]).version == family][:MAX_ADVERTISED]
@@ -281,8 +288,7 @@ def _instance(pillar: Words, node: str, vrrp: Words, name: str, own: Words) -> W
         "notify": _notify(own),
         "smtp_alert": own.get("smtp_alert", _default_alert(pillar)),
         "use_vmac": bool(own.get("use_vmac")),
-        # An interface of its own has another name.
-        **({} if own.get("use_vmac") else {"interface": device}),
+        "interface": device,
     }  # fmt: skip
 
 
@@ -304,6 +310,7 @@ def _held(pillar: Words, vrrp: Words, name: str, own: Words, device: str) -> lis
 
 
 def _held_one(item: Words, device: str) -> Words:
+    """One address. On an interface with a hardware address of its own the device has another name."""
     address = netaddr.IPAddress(item["address"])
     prefix = item.get("prefix", 32 if address.version == 4 else 128)
     return {
@@ -344,14 +351,14 @@ def _tracks(given: Words, vrrp: Words) -> Words:
             own = item if isinstance(item, dict) else {"name": item}
             defined = of_kind.get(own["name"], {})
             weight = own.get("weight", defined.get("weight", defaults[kind]))
-            reverse = own.get("reverse", False) if "weight" in own else defined.get("reverse", False)
+            reverse = own.get("reverse", defined.get("reverse", False))
             found[kind].append({"name": own["name"], "weight": weight, "reverse": reverse})
     return found
 
 
 def route(text: str) -> list[str]:
-    """The words of a route or a rule."""
-    return [word for word in text.split(" ") if word]
+    """The words of a route or a rule in the order of the alphabet: keepalived tells them in another one."""
+    return sorted(text.replace("preference", "priority").replace("default", "0.0.0.0/0").split(" "))
 
 
 def _notify(own: Words) -> Words:
@@ -410,8 +417,8 @@ def processes(pillar: Words) -> list[Words]:
             "quorum_max": own.get("quorum_max"),
             "weight": own.get("weight", 0),
             "reverse": own.get("reverse", False),
-            "terminate_delay": own.get("terminate_delay", 0),
-            "fork_delay": own.get("fork_delay", 0),
+            "terminate_delay": own.get("terminate_delay", own.get("delay", 0)),
+            "fork_delay": own.get("fork_delay", own.get("delay", 0)),
             "full_command": own.get("full_command", False),
         }
         for name, own in pillar.get("vrrp", {}).get("processes", {}).items()
@@ -448,7 +455,8 @@ def globals_(pillar: Words, node: str) -> Words:
     fifos = {
         name: [
             given[key],
-            [*shlex.split(given.get(f"{key}_script", "")), given[key]] if f"{key}_script" in given else [],
+            # What follows the program is its user.
+            [given[f"{key}_script"].split(" ")[0], given[key]] if f"{key}_script" in given else [],
         ]
         for name, key in names.items()
         if key in given
@@ -457,6 +465,7 @@ def globals_(pillar: Words, node: str) -> Words:
     return {
         "router_id": f"{pillar['cluster']}_{node}",
         "script_security": given.get("enable_script_security") is True,
+        "log_all_failures": given.get("checker_log_all_failures") is True,
         "fifos": fifos,
         "garp_interval": garp.get("interval", given.get("vrrp_garp_interval", 0)),
         "gna_interval": garp.get("gna_interval", given.get("vrrp_gna_interval", 0)),
@@ -485,6 +494,16 @@ def sync_daemon(pillar: Words, node: str) -> Words | None:
         "port": given.get("port", 0),
         "ttl": given.get("ttl", 0),
     }
+
+
+def timeouts(pillar: Words) -> list[int] | None:
+    """For how long the kernel remembers idle connections: tcp, tcpfin, udp; None if nothing is said."""
+    given = pillar.get("keepalived", {}).get("global_defs", {}).get("lvs_timeouts")
+    if given is None:
+        return None
+    words = given.split(" ")
+    said = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    return [said[key] for key in ("tcp", "tcpfin", "udp")]
 
 
 # --- the kernel's table ---

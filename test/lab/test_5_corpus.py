@@ -48,6 +48,8 @@ SHORT = (
     "per-server", "quorum", "tunnel-gue", "check-http", "check-times", "instances", "sync-group", "vrrp-v2-unicast",
     "vrrp-track-scripts", "ipv6-endpoint", "sample-shipped",
 )  # fmt: skip
+# Schedulers that the guests' kernel was built without; keepalived's dump has them, the kernel's table cannot.
+NOT_IN_KERNEL = {"twos"}
 # keepalived has them only when it is built with a library that the formula's build does without.
 NOT_BUILT = {"snmp_name"}
 PAIRS = [(name, version) for name, setup in SETUPS.items() for version in VERSIONS if setup.is_for(version)]
@@ -185,11 +187,11 @@ class Director:
             lab.host(DIRECTOR).command(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def load(self, name: str, director: str, version: str) -> dict[str, Any]:
-        """What keepalived and the kernel say after a setup was loaded."""
+    def load(self, config: str, name: str, director: str, version: str) -> dict[str, Any]:
+        """What keepalived and the kernel say after a configuration was loaded."""
         asked = {
             "program": f"{self._folders[version]}/keepalived",
-            "config": rendered(name, director, version),
+            "config": config,
             "interfaces": corpus.interfaces(SETUPS[name], director),
         }
         self._run.stdin.write(json.dumps(asked) + "\n")
@@ -235,9 +237,32 @@ def _are_numbers(*values: object) -> bool:
 
 @pytest.mark.parametrize(("name", "director", "version"), loads())
 def test_what_is_loaded_is_what_the_pillar_asks(name: str, director: str, version: str, host: Director) -> None:
-    pillar = SETUPS[name].for_version(version)
-    loaded = host.load(name, director, version)
+    config = rendered(name, director, version)
+    assert wrong(name, director, version, host.load(config, name, director, version)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "told"),
+    [
+        ("weight 3", "weight 4", "weight"),
+        ("connect_timeout 1", "connect_timeout 2", "connect_timeout"),
+        ("lvs_sched wrr", "lvs_sched wlc", "scheduler"),
+        ("priority 150", "priority 149", "priority"),
+        ("192.168.1.100/32 dev eth0", "192.168.1.101/32 dev eth0", "addresses"),
+    ],
+)
+def test_another_value_would_be_noticed(line: str, other: str, told: str, host: Director) -> None:
+    name, version = "two-directors", VERSIONS[-1]
+    config = rendered(name, DIRECTOR, version)
+    assert line in config
+    found = wrong(name, DIRECTOR, version, host.load(config.replace(line, other), name, DIRECTOR, version))
+    assert any(told in sentence for sentence in found)
+
+
+def wrong(name: str, director: str, version: str, loaded: dict[str, Any]) -> list[str]:
+    """Where keepalived or the kernel has something else than the pillar asks for."""
     assert loaded.get("vrrp"), loaded["said"]
+    pillar = SETUPS[name].for_version(version)
     checkers = keepalived_dump.checkers(loaded["check"])
     vrrp = keepalived_dump.vrrp(loaded["vrrp"])
     wanted = {
@@ -249,17 +274,53 @@ def test_what_is_loaded_is_what_the_pillar_asks(name: str, director: str, versio
         "files": keepalived_wanted.files(pillar),
         "processes": keepalived_wanted.processes(pillar),
         "bfds": keepalived_wanted.bfds(pillar),
+        "table": _table(keepalived_wanted.table(pillar)),
     }
-    found = {**vrrp, "endpoints": checkers["endpoints"]}
-    found["bfds"] = keepalived_dump.bfd(loaded["bfd"]) if loaded.get("bfd") else []
-    assert differences(wanted, found) == []
-    assert _table(keepalived_wanted.table(pillar)) == _table(loaded["table"])
+    # Each process knows the scripts that it runs itself.
+    fifos = {
+        **checkers["globals"]["fifos"],
+        **{key: value for key, value in vrrp["globals"]["fifos"].items() if key == "vrrp"},
+    }
+    found = {
+        **vrrp,
+        "globals": {**vrrp["globals"], "fifos": fifos},
+        "endpoints": checkers["endpoints"],
+        # Which process has a file depends on who tracks it.
+        "files": [own for own in wanted["files"] if own in vrrp["files"] or own in checkers["files"]],
+        "bfds": keepalived_dump.bfd(loaded["bfd"]) if loaded.get("bfd") else [],
+        "table": _table(loaded["table"]),
+    }
+    lines = differences(wanted, found)
+    lines += [f"table:{service}: nobody wanted it" for service in found["table"] if service not in wanted["table"]]
+    for service, own in wanted["table"].items():
+        if own != found["table"].get(service, own):
+            lines.append(f"table:{service}: wanted {own}, found {found['table'][service]}")
+    lines += _daemons(wanted["globals"]["sync_daemon"], loaded["daemons"])
+    return lines + differences(keepalived_wanted.timeouts(pillar) or loaded["timeouts"], loaded["timeouts"], "timeouts")
+
+
+def _daemons(wanted: dict[str, Any] | None, daemons: dict[str, dict[str, Any]]) -> list[str]:
+    """Where the kernel's daemons, of which there are those that the instance's state asks for, are not as wanted."""
+    if wanted is None:
+        return [f"a daemon that nobody asked for: {state}" for state in daemons]
+    names = {
+        "interface": "interface",
+        "id": "sync_id",
+        "maxlen": "max_length",
+        "group": "group",
+        "port": "port",
+        "ttl": "ttl",
+    }
+    own = {names[key]: value for key, value in wanted.items() if key in names and value}
+    return [line for state, daemon in daemons.items() for line in differences(own, daemon, state)]
 
 
 def _table(table: dict[str, Any]) -> dict[str, Any]:
     """A table whose names and masks are written in one way."""
     found = {}
     for name, service in table.items():
+        if service["scheduler"] in NOT_IN_KERNEL:
+            continue
         own = dict(service)
         if "persistence_netmask" in own and "." in str(own["persistence_netmask"]):
             own["persistence_netmask"] = str(netaddr.IPAddress(own["persistence_netmask"]))

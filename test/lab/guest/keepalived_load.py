@@ -52,6 +52,14 @@ def prepare(interfaces):
             # Without a check for duplicates: keepalived would not see an address that is not yet settled.
             ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
         ip("link", "set", name, "up")
+    lead_away(next(iter(interfaces)))
+
+
+def lead_away(interface):
+    """A way to all other networks that ends in nothing: checks then wait, and servers stay until they give up."""
+    for family, gateway in (("-4", "192.0.2.254"), ("-6", "fe80::fd")):
+        ip(family, "neighbour", "add", gateway, "lladdr", "02:00:00:00:00:fd", "dev", interface, "nud", "permanent")
+        ip(family, "route", "add", "default", "via", gateway, "dev", interface, "onlink")
 
 
 def is_whole(place):
@@ -62,6 +70,20 @@ def is_whole(place):
         return size > 0 and place.stat().st_size == size
     except FileNotFoundError:
         return False
+
+
+def ask_for_dump(name):
+    """Tell a process of keepalived's to write its dump; whether it has. One that only starts does not hear it."""
+    try:
+        os.kill(int(PIDS[name].read_text()), signal.SIGUSR1)
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return False
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        if is_whole(DUMPS[name]):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def load(asked):
@@ -76,21 +98,20 @@ def load(asked):
         words += [option, PIDS[name]]
     with LOG.open("wb") as log:
         running = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    wanted = ["vrrp"]
-    wanted += ["check"] if "virtual_server" in asked["config"] else []
-    wanted += ["bfd"] if "bfd_instance" in asked["config"] else []
+    # What the checks find out changes the table, so that comes first.
+    wanted = ["check"] if "virtual_server" in asked["config"] else []
+    wanted += ["vrrp", "bfd"] if "bfd_instance" in asked["config"] else ["vrrp"]
     found = {}
     try:
-        wait_for(lambda: running.poll() is not None or all(PIDS[name].exists() for name in ["main", *wanted]))
-        if running.poll() is None:
-            running.send_signal(signal.SIGUSR1)
-            wait_for(lambda: all(is_whole(DUMPS[name]) for name in wanted))
-            with ipvs_kernel.Ipvs() as ipvs:
-                found["table"] = ipvs_model.table_as_dict(ipvs.table())
-                found["daemons"] = {state: daemon.as_dict() for state, daemon in ipvs.daemons().items()}
-                found["timeouts"] = list(ipvs.timeouts())
         for name in wanted:
+            wait_for(lambda name=name: running.poll() is not None or ask_for_dump(name))
             found[name] = DUMPS[name].read_text() if DUMPS[name].exists() else None
+            if "table" not in found:
+                with ipvs_kernel.Ipvs() as ipvs:
+                    found["table"] = ipvs_model.table_as_dict(ipvs.table())
+                    found["timeouts"] = list(ipvs.timeouts())
+        with ipvs_kernel.Ipvs() as ipvs:
+            found["daemons"] = {state: daemon.as_dict() for state, daemon in ipvs.daemons().items()}
     finally:
         # Nothing of it stays: the namespaces end with these processes.
         for name in PIDS:
