@@ -55,8 +55,8 @@ ENDPOINT_OWNED = {
     "delay_loop": "checks says it",
     "lvs_sched": "scheduler says it",
     "lb_algo": "scheduler says it",
-    "lvs_method": "method says it",
-    "lb_kind": "method says it",
+    "lvs_method": "forward says it",
+    "lb_kind": "forward says it",
     "protocol": "protocol says it",
     "ops": "one_packet says it",
     "persistence_timeout": "persistence_timeout says it",
@@ -67,7 +67,7 @@ ENDPOINT_OWNED = {
 }
 SERVER_OWNED = {
     "weight": "weight says it",
-    "lvs_method": "method says it",
+    "lvs_method": "forward says it",
     **{key.line.keyword: f"{name} says it" for name, key in SERVER.items()},
     **dict.fromkeys(
         (

@@ -30,7 +30,7 @@ _TRACKED = {"file": ("track_file", "files"), "bfd": ("name", "bfds")}
 
 
 FORWARD: Mapping[str, Rule] = {
-    "method": one_of(*METHODS),
+    "forward": one_of(*METHODS),
     "tunnel": one_of(*TUNNELS),
     "tunnel_port": PORT,
     "tunnel_flags": Rule(
@@ -195,7 +195,7 @@ def _tunnel(path: str, entry: Mapping[Any, Any], method: str, server: VirtualSer
     words = [key for key in ("tunnel", "tunnel_port", "tunnel_flags") if key in given]
     if method != "tunnel":
         if words:
-            yield f"{path}:{words[0]}: is given with method: {method}; allowed: only with method: tunnel"
+            yield f"{path}:{words[0]}: is given with forward: {method}; allowed: only with forward: tunnel"
         return
     default = keepalived_endpoints.Forward("dr") if server is None else server.forward
     forward = keepalived_endpoints.forwarding(given, default)
@@ -238,7 +238,7 @@ def _ranges(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
         if reached and service.first != service.last:
             yield (
                 f"{path}:group:{index}: is a range, and {label(reached[0])} takes packets for single addresses only; "
-                "allowed: each address by itself, or method: nat"
+                "allowed: each address by itself, or forward: nat"
             )
 
 
@@ -251,7 +251,7 @@ def _own_port(path: str, real: RealServer, server: VirtualServer) -> Iterator[st
         port = next(iter(ports)) if len(ports) == 1 else 0
         yield (
             f"{path}:port: is {real.port}, and {_WAYS[real.forward.method]} leaves the port as the client sent it;"
-            f" allowed: {port or 'none'}, or method: nat"
+            f" allowed: {port or 'none'}, or forward: nat"
         )
 
 
@@ -259,7 +259,7 @@ def _families(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
     """Say which servers cannot be reached from an address of another family."""
     families = {service.family for service in server.services}
     if len(families) > 1 and any(real.forward.method != "tunnel" for real in server.servers):
-        yield f"{path}:group: holds both IPv4 and IPv6, which only method: tunnel can serve; allowed: one of them"
+        yield f"{path}:group: holds both IPv4 and IPv6, which only forward: tunnel can serve; allowed: one of them"
         return
     told = False
     reals = [*server.servers, *([server.sorry] if server.sorry is not None else [])]
@@ -271,13 +271,13 @@ def _families(path: str, server: VirtualServer, known: Known) -> Iterator[str]:
             if "address" in real.given:
                 yield (
                     f"{own}: is {literal(real.given['address'])}, of another family than the endpoint, which only "
-                    f"method: tunnel can reach; allowed: {_VERSIONS[other[0]]}"
+                    f"forward: tunnel can reach; allowed: {_VERSIONS[other[0]]}"
                 )
             elif not told:
                 told = True
                 yield (
                     f"{path}:{server.kind}: is of another family than the address of {label(real.name)} in "
-                    f"{ROOT}:nodes, which only method: tunnel can reach; allowed: an IPv4 one, or method: tunnel"
+                    f"{ROOT}:nodes, which only forward: tunnel can reach; allowed: an IPv4 one, or forward: tunnel"
                 )
 
 

@@ -285,7 +285,7 @@ def netmask(family: str, value: object) -> str | int:
 
 def forwarding(given: Mapping[str, Any], default: Forward) -> Forward:
     """Return how packets are forwarded: the words given, or else the default's where those still mean something."""
-    method = given.get("method") or default.method
+    method = given.get("forward") or default.method
     if method != "tunnel":
         return Forward(method)
     same = default.method == "tunnel"

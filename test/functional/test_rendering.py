@@ -118,7 +118,7 @@ PATHS = [
 ] + [
     [key, inner] for key, value in EXAMPLE["mysql_ha"].items() if isinstance(value, dict) for inner in value
 ] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
-     ["endpoints", "write", "servers"], ["endpoints", "write", "group"], ["endpoints", "write", "method"],
+     ["endpoints", "write", "servers"], ["endpoints", "write", "group"], ["endpoints", "write", "forward"],
      ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"]]  # fmt: skip
 
 
@@ -165,11 +165,16 @@ def test_databases_take_packets_for_the_addresses_that_reach_them_unchanged(rend
     pillar = copy.deepcopy(EXAMPLE)
     other = {"other": {"address": "10.0.0.7"}}
     pillar["mysql_ha"]["endpoints"] |= {
-        "nat": {"address": "192.168.1.101", "port": 3306, "serves": "all", "method": "nat"},
-        "six": {"address": "2001:db8::1", "port": 3306, "serves": "all", "method": "tunnel"},
+        "nat": {"address": "192.168.1.101", "port": 3306, "serves": "all", "forward": "nat"},
+        "six": {"address": "2001:db8::1", "port": 3306, "serves": "all", "forward": "tunnel"},
         "web": {"address": "192.168.1.103", "port": 80, "servers": other},
         "named": {"address": "192.168.1.104", "port": 3306, "servers": {"mysql2": None, **other}},
-        "partly": {"address": "192.168.1.105", "port": 3306, "method": "nat", "servers": {"mysql1": {"method": "dr"}}},
+        "partly": {
+            "address": "192.168.1.105",
+            "port": 3306,
+            "forward": "nat",
+            "servers": {"mysql1": {"forward": "dr"}},
+        },
         "mark": {"fwmark": 5, "serves": "all"},
         "group": {"group": ["192.168.1.106 3306", "fwmark 5"], "servers": {"mysql1": {}}},
     }

@@ -109,11 +109,11 @@ def _default_alert(pillar: Words, otherwise: bool = False) -> bool:
 
 def _method(own: Words, endpoint: Words) -> Words:
     """How packets reach a server: the endpoint's words hold for it too, while it is the same kind of tunnel."""
-    method = own.get("method", endpoint.get("method", "dr"))
+    method = own.get("forward", endpoint.get("forward", "dr"))
     if method != "tunnel":
         return {"method": method, "tunnel": "", "tunnel_port": 0, "tunnel_flags": []}
     kind = own.get("tunnel", endpoint.get("tunnel", "ipip"))
-    shared = endpoint if endpoint.get("method") == "tunnel" and endpoint.get("tunnel", "ipip") == kind else {}
+    shared = endpoint if endpoint.get("forward") == "tunnel" and endpoint.get("tunnel", "ipip") == kind else {}
     return {
         "method": method,
         "tunnel": kind,

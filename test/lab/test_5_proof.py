@@ -56,7 +56,7 @@ def pillar() -> dict[str, Any]:
                   "sorry_server": {"address": ONE, "port": 8080}},
         "group": {"group": ["192.168.1.112-113 8080", "fwmark 7"], "scheduler": "sh", "scheduler_flags": ["sh-port"],
                   "check": "none", "servers": {
-                      "one": {"address": ONE}, "two": {"address": TWO, "port": 8081, "method": "nat"}}},
+                      "one": {"address": ONE}, "two": {"address": TWO, "port": 8081, "forward": "nat"}}},
         "six": {"address": "2001:db8::100", "port": 8080, "protocol": "udp", "one_packet": True, "check": "none",
                 "servers": {"one": {"address": "2001:db8::5"}}},
         "dynamic": {"address": "192.168.1.114", "port": 8080, "persistence_timeout": 60,

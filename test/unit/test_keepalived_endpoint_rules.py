@@ -31,8 +31,8 @@ SERVERS = {"a": {"address": "10.0.0.5"}, "b": {"address": "10.0.0.6", "weight": 
 BASES: dict[str, dict[str, Any]] = {
     "write": EXAMPLE["endpoints"]["write"],
     "web": {"address": "192.168.1.110", "port": 80, "servers": SERVERS, "check": "tcp"},
-    "nat": {"address": "192.168.1.110", "port": 80, "servers": SERVERS, "check": "tcp", "method": "nat"},
-    "tunnel": {"address": "192.168.1.110", "port": 80, "servers": SERVERS, "check": "tcp", "method": "tunnel"},
+    "nat": {"address": "192.168.1.110", "port": 80, "servers": SERVERS, "check": "tcp", "forward": "nat"},
+    "tunnel": {"address": "192.168.1.110", "port": 80, "servers": SERVERS, "check": "tcp", "forward": "tunnel"},
     "http": {"address": "192.168.1.110", "port": 80, "servers": SERVERS, "check": HTTP},
     "six": {"address": "2001:db8::110", "port": 80, "servers": {"a": {"address": "2001:db8::5"}}, "check": "tcp"},
     "udp": {"address": "192.168.1.110", "port": 53, "protocol": "udp", "servers": SERVERS, "check": "none"},
@@ -204,14 +204,14 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "group",
         "group.0",
         "2001:db8::1 80",
-        "group: holds both IPv4 and IPv6, which only method: tunnel can serve; allowed: one of them",
+        "group: holds both IPv4 and IPv6, which only forward: tunnel can serve; allowed: one of them",
     ),
     (
         "group",
         "servers.mysql1",
         None,
         "group:1: is a range, and mysql1 takes packets for single addresses only; allowed: each address by itself, or "
-        "method: nat",
+        "forward: nat",
     ),
     # how
     ("web", "protocol", "TCP", "protocol: is 'TCP'; allowed: tcp, udp, sctp"),
@@ -263,9 +263,9 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "persistence_engine: is given without a persistence_timeout; allowed: both, or neither",
     ),
     ("udp", "persistence_engine", "ftp", "persistence_engine: is 'ftp'; allowed: sip"),
-    ("web", "method", "DR", "method: is 'DR'; allowed: dr, nat, tunnel"),
-    ("web", "tunnel", "gre", "tunnel: is given with method: dr; allowed: only with method: tunnel"),
-    ("nat", "tunnel_port", 6080, "tunnel_port: is given with method: nat; allowed: only with method: tunnel"),
+    ("web", "forward", "DR", "forward: is 'DR'; allowed: dr, nat, tunnel"),
+    ("web", "tunnel", "gre", "tunnel: is given with forward: dr; allowed: only with forward: tunnel"),
+    ("nat", "tunnel_port", 6080, "tunnel_port: is given with forward: nat; allowed: only with forward: tunnel"),
     ("tunnel", "tunnel", "vxlan", "tunnel: is 'vxlan'; allowed: ipip, gue, gre"),
     ("tunnel", "tunnel", "gue", f"tunnel_port: is missing with tunnel: gue; allowed: {PORT}"),
     ("tunnel", "tunnel_port", 6080, "tunnel_port: is given with tunnel: ipip; allowed: only with tunnel: gue"),
@@ -338,14 +338,14 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "web",
         "servers.a.address",
         "2001:db8::5",
-        "servers:a:address: is '2001:db8::5', of another family than the endpoint, which only method: tunnel can reach;"
-        " allowed: an IPv4 address",
+        "servers:a:address: is '2001:db8::5', of another family than the endpoint, which only forward: tunnel can "
+        "reach; allowed: an IPv4 address",
     ),
     (
         "six",
         "servers.a.address",
         "10.0.0.5",
-        "servers:a:address: is '10.0.0.5', of another family than the endpoint, which only method: tunnel can reach;"
+        "servers:a:address: is '10.0.0.5', of another family than the endpoint, which only forward: tunnel can reach;"
         " allowed: an IPv6 address",
     ),
     (
@@ -353,27 +353,27 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "servers.a.port",
         8080,
         "servers:a:port: is 8080, and direct routing leaves the port as the client sent it;"
-        " allowed: 80, or method: nat",
+        " allowed: 80, or forward: nat",
     ),
     (
         "tunnel",
         "servers.a.port",
         8080,
-        "servers:a:port: is 8080, and a tunnel leaves the port as the client sent it; allowed: 80, or method: nat",
+        "servers:a:port: is 8080, and a tunnel leaves the port as the client sent it; allowed: 80, or forward: nat",
     ),
     (
         "mark",
         "servers.a.port",
         80,
         "servers:a:port: is 80, and direct routing leaves the port as the client sent it;"
-        " allowed: none, or method: nat",
+        " allowed: none, or forward: nat",
     ),
     (
         "group",
         "servers.a.port",
         80,
         "servers:a:port: is 80, and direct routing leaves the port as the client sent it;"
-        " allowed: none, or method: nat",
+        " allowed: none, or forward: nat",
     ),
     ("web", "servers.a.weight", -1, "servers:a:weight: is -1; allowed: a whole number from 0 to 2147483647"),
     ("web", "servers.a.weight", "3", f"servers:a:weight: is '3'{QUOTED}; allowed: a whole number from 0 to 2147483647"),
@@ -407,7 +407,12 @@ WRONG: list[tuple[str, str, Any, str]] = [
         {"address": "10.0.0.5", "upper_threshold": 4, "lower_threshold": 5},
         "servers:a:lower_threshold: is 5; allowed: at most upper_threshold, which is 4",
     ),
-    ("web", "servers.a.tunnel", "gre", "servers:a:tunnel: is given with method: dr; allowed: only with method: tunnel"),
+    (
+        "web",
+        "servers.a.tunnel",
+        "gre",
+        "servers:a:tunnel: is given with forward: dr; allowed: only with forward: tunnel",
+    ),
     ("tunnel", "servers.a.tunnel", "gue", f"servers:a:tunnel_port: is missing with tunnel: gue; allowed: {PORT}"),
     ("web", "servers.a.notify_up", "x", f"servers:a:notify_up: is 'x', which is no absolute path; allowed: {SCRIPT}"),
     ("web", "servers.a.smtp_alert", "on", f"servers:a:smtp_alert: is 'on'; allowed: {BOOLEAN}"),
@@ -418,20 +423,20 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "sorry_server",
         {"address": "10.0.0.9", "weight": 1},
         "sorry_server:weight: is an unknown key; allowed: "
-        "address, port, inhibit, method, tunnel, tunnel_port, tunnel_flags",
+        "address, port, inhibit, forward, tunnel, tunnel_port, tunnel_flags",
     ),
     (
         "web",
         "sorry_server",
         {"address": "10.0.0.9", "port": 81},
         "sorry_server:port: is 81, and direct routing leaves the port as the client sent it;"
-        " allowed: 80, or method: nat",
+        " allowed: 80, or forward: nat",
     ),
     (
         "web",
         "sorry_server",
         {"address": "2001:db8::9"},
-        "sorry_server:address: is '2001:db8::9', of another family than the endpoint, which only method: tunnel can "
+        "sorry_server:address: is '2001:db8::9', of another family than the endpoint, which only forward: tunnel can "
         "reach; allowed: an IPv4 address",
     ),
     (
@@ -446,8 +451,8 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "write",
         "address",
         "2001:db8::100",
-        "address: is of another family than the address of mysql1 in mysql_ha:nodes, which only method: tunnel can "
-        "reach; allowed: an IPv4 one, or method: tunnel",
+        "address: is of another family than the address of mysql1 in mysql_ha:nodes, which only forward: tunnel can "
+        "reach; allowed: an IPv4 one, or forward: tunnel",
     ),
     (
         "write",
@@ -624,10 +629,9 @@ WRONG: list[tuple[str, str, Any, str]] = [
     ("http", "check.extra", {"url": {}}, "check:extra:url: is refused, because urls says it; allowed: other keywords"),
     (
         "web",
-        "forward",
+        "method",
         "nat",
-        "forward: is an unknown key; allowed: "
-        f"{', '.join(keepalived_endpoint_rules.ENDPOINT_KEYS)} (did you mean fwmark?)",
+        f"method: is an unknown key; allowed: {', '.join(keepalived_endpoint_rules.ENDPOINT_KEYS)}",
     ),
 ]
 
@@ -655,8 +659,8 @@ RIGHT: list[tuple[str, list[tuple[str, Any]]]] = [
     ("web", [("servers.mysql1", None), ("mysql_ha.database.port", 80), ("mysql_ha.endpoints.write.port", 80)]),
     ("web", [("servers.a.weight", 0), ("quorum", 2), ("hysteresis", 1)]),
     ("web", [("check", DELETE), ("servers.a.check", "tcp"), ("servers.b.check", "ping")]),
-    ("web", [("servers.a.port", 8080), ("servers.a.method", "nat")]),
-    ("web", [("servers.a.method", "tunnel"), ("servers.a.address", "2001:db8::5")]),
+    ("web", [("servers.a.port", 8080), ("servers.a.forward", "nat")]),
+    ("web", [("servers.a.forward", "tunnel"), ("servers.a.address", "2001:db8::5")]),
     ("web", [("servers.a.upper_threshold", 10), ("servers.a.lower_threshold", 10)]),
     ("web", [("sorry_server", {"address": "127.0.0.1"})]),
     ("web", [("sorry_server", {"address": "10.0.0.5"})]),
@@ -671,21 +675,21 @@ RIGHT: list[tuple[str, list[tuple[str, Any]]]] = [
     ("tunnel", [("tunnel", "gue"), ("tunnel_port", 6080), ("tunnel_flags", ["remcsum"])]),
     ("tunnel", [("servers.a.tunnel", "gre"), ("servers.a.tunnel_flags", ["csum"])]),
     ("six", [("persistence_timeout", 60), ("persistence_netmask", 64)]),
-    ("six", [("servers.b", {"address": "10.0.0.5", "method": "tunnel"})]),
+    ("six", [("servers.b", {"address": "10.0.0.5", "forward": "tunnel"})]),
     ("udp", [("one_packet", True)]),
     ("udp", [("persistence_timeout", 60), ("persistence_engine", "sip")]),
     ("udp", [("check", {"type": "udp", "require_reply": "0a x1", "payload": "00"})]),
-    ("mark", [("family", "ipv6"), ("method", "tunnel")]),
+    ("mark", [("family", "ipv6"), ("forward", "tunnel")]),
     ("mark", [("one_packet", True), ("persistence_timeout", 60), ("persistence_netmask", 24)]),
-    ("group", [("group", ["fwmark 5", "fwmark 5 inet6"]), ("method", "tunnel")]),
-    ("group", [("group.0", "2001:db8::/125 80"), ("method", "tunnel")]),
+    ("group", [("group", ["fwmark 5", "fwmark 5 inet6"]), ("forward", "tunnel")]),
+    ("group", [("group.0", "2001:db8::/125 80"), ("forward", "tunnel")]),
     ("group", [("group", ["192.168.1.110 80", "192.168.1.128/25 80"]), ("servers.a.port", 80)]),
     ("group", [("group.0", "192.168.1.110"), ("persistence_timeout", 60)]),
     (
         "http",
         [("check.http_protocol", 1.1), ("check.urls.0.status", ["200-299", 404]), ("check.urls.0.regex", "a\\d{2}$")],
     ),
-    ("write", [("method", "nat"), ("port", 3310)]),
+    ("write", [("forward", "nat"), ("port", 3310)]),
     ("write", [("servers", {"mysql1": {"weight": 0}, "replica": {"address": "10.0.0.5"}})]),
 ]
 
@@ -788,7 +792,7 @@ EVERYTHING = {
         "persistence_timeout": 60,
         "persistence_netmask": "255.255.255.0",
         "persistence_engine": "sip",
-        "method": "tunnel",
+        "forward": "tunnel",
         "tunnel": "gue",
         "tunnel_port": 6080,
         "tunnel_flags": ["csum"],
@@ -803,13 +807,13 @@ EVERYTHING = {
         "smtp_alert": False,
         "virtualhost": "www.example.org",
         "snmp_name": "full",
-        "sorry_server": {"address": "10.0.0.9", "inhibit": True, "method": "nat", "port": 81},
+        "sorry_server": {"address": "10.0.0.9", "inhibit": True, "forward": "nat", "port": 81},
         "checks": {"interval": 2, "connect_timeout": 3, "retries": 4, "retry_interval": 0.5, "warmup": 1},
         "servers": {
             "a": {
                 "address": "10.0.0.5",
                 "port": 8080,
-                "method": "nat",
+                "forward": "nat",
                 "weight": 3,
                 "upper_threshold": 9,
                 "lower_threshold": 5,

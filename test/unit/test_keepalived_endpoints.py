@@ -57,7 +57,7 @@ def test_the_table_has_all_services_of_a_group_and_no_sorry_server() -> None:
           group: ['192.168.1.110 80', '192.168.1.111-112 443', fwmark 7]
           servers:
             drained: {address: 10.0.0.5, weight: 0}
-            a: {address: 10.0.0.7, port: 8080, method: nat, upper_threshold: 9, lower_threshold: 5}
+            a: {address: 10.0.0.7, port: 8080, forward: nat, upper_threshold: 9, lower_threshold: 5}
           check: none
           scheduler: sh
           scheduler_flags: [sh-port]
@@ -99,7 +99,7 @@ def test_the_table_is_one_that_the_ipvs_states_take() -> None:
           persistence_timeout: 60
           persistence_netmask: 64
           persistence_engine: sip
-          method: tunnel
+          forward: tunnel
           tunnel: gue
           tunnel_port: 6080
           tunnel_flags: [csum]
@@ -128,7 +128,7 @@ def test_the_table_is_one_that_the_ipvs_states_take() -> None:
 
 
 def test_a_database_by_nat_is_reached_at_its_own_port() -> None:
-    found = virtual_server("{w: {address: 192.168.1.101, port: 3310, serves: all, check: none, method: nat}}")
+    found = virtual_server("{w: {address: 192.168.1.101, port: 3310, serves: all, check: none, forward: nat}}")
     assert found == [
         "virtual_server 192.168.1.101 3310 {",
         "delay_loop 1",
@@ -178,12 +178,12 @@ def test_a_firewall_mark_with_everything_in_the_order_that_keepalived_needs() ->
           family: ipv6
           scheduler: mh
           scheduler_flags: [mh-port]
-          method: tunnel
+          forward: tunnel
           tunnel: gre
           persistence_timeout: 60
           persistence_netmask: 64
           quorum_up: /bin/true  a
-          sorry_server: {address: '::1', method: nat, port: 81, inhibit: true}
+          sorry_server: {address: '::1', forward: nat, port: 81, inhibit: true}
           check: none
           servers: {a: {address: 10.0.0.5}}
     """)
@@ -286,7 +286,7 @@ def test_what_the_page_shows_is_right(shown: dict[str, Any]) -> None:
         {"group": "192.168.1.1 80"},
         {"group": ["x"]},
         {"address": "192.168.1.1", "port": 80, "scheduler_flags": "sh-port"},
-        {"address": "192.168.1.1", "port": 80, "method": "local"},
+        {"address": "192.168.1.1", "port": 80, "forward": "local"},
     ],
 )
 def test_what_is_no_endpoint_is_not_written(given: dict[str, Any]) -> None:

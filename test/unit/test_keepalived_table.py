@@ -164,7 +164,7 @@ def test_firewall_marks_and_groups() -> None:
     settings = {**SETTINGS, "endpoints": {
         "marked": {"fwmark": 7, "family": "ipv6", "servers": {"a": {"address": "2001:db8::5"}}},
         "group": {"group": ["192.0.2.101-103 80", "fwmark 8", "192.0.2.110 81"], "servers": {
-            "a": {"address": "192.0.2.5"}, "b": {"address": "192.0.2.6", "port": 8080, "method": "nat"}}},
+            "a": {"address": "192.0.2.5"}, "b": {"address": "192.0.2.6", "port": 8080, "forward": "nat"}}},
     }}  # fmt: skip
     wanted = table.asked(settings)
     view = dump.parse(data(
@@ -267,7 +267,7 @@ def foreseen(wanted, present, view):
 
 
 def test_keepalived_does_most_of_it_by_itself() -> None:
-    for wanted in (asked(scheduler="wlc"), asked(servers={"mysql1": {"weight": 9}}), asked(method="nat"),
+    for wanted in (asked(scheduler="wlc"), asked(servers={"mysql1": {"weight": 9}}), asked(forward="nat"),
                    asked(servers={"x": {"address": "192.0.2.77", "upper_threshold": 5}}), asked(port=3307),
                    asked(servers={"mysql1": {"weight": 9, "upper_threshold": 100}})):  # fmt: skip
         assert foreseen(wanted, kernel(), held()) == {}
