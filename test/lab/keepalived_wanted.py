@@ -14,6 +14,7 @@ import netaddr
 
 Words = dict[str, Any]
 NOTIFY = ("notify_master", "notify_backup", "notify_fault", "notify_stop", "notify_deleted", "notify")
+SCRIPT_KEYS = {"script", "quorum_up", "quorum_down", "notify_up", "notify_down", *NOTIFY}
 CHECKS = {"interval": 1, "connect_timeout": 1, "retries": 1, "retry_interval": 0.5, "warmup": 0}
 VRRP = {"virtual_router_id": 51, "version": 3, "advert_interval": 0.3, "preempt": False, "unicast": True}
 GARP = {"delay": 5, "repeat": 5, "refresh": 60, "refresh_repeat": 1}
@@ -464,13 +465,21 @@ def globals_(pillar: Words, node: str) -> Words:
     garp = pillar.get("vrrp", {}).get("garp", {})
     return {
         "router_id": f"{pillar['cluster']}_{node}",
-        "script_security": given.get("enable_script_security") is True,
+        # Where there are scripts the formula switches it on.
+        "script_security": given.get("enable_script_security") is True or _has_script(pillar),
         "log_all_failures": given.get("checker_log_all_failures") is True,
         "fifos": fifos,
         "garp_interval": garp.get("interval", given.get("vrrp_garp_interval", 0)),
         "gna_interval": garp.get("gna_interval", given.get("vrrp_gna_interval", 0)),
         "sync_daemon": sync_daemon(pillar, node),
     }
+
+
+def _has_script(given: Any) -> bool:
+    """Whether keepalived would run something."""
+    if isinstance(given, dict):
+        return any(key in SCRIPT_KEYS or _has_script(value) for key, value in given.items())
+    return isinstance(given, list) and any(map(_has_script, given))
 
 
 def sync_daemon(pillar: Words, node: str) -> Words | None:

@@ -114,10 +114,10 @@ def load(asked):
             found["daemons"] = {state: daemon.as_dict() for state, daemon in ipvs.daemons().items()}
     finally:
         # Nothing of it stays: the namespaces end with these processes.
-        for name in PIDS:
-            if PIDS[name].exists():
-                with contextlib.suppress(ProcessLookupError, ValueError):
-                    os.kill(int(PIDS[name].read_text()), signal.SIGKILL)
+        for place in PIDS.values():
+            # Some end, and take their files with them, as soon as the first one is gone.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+                os.kill(int(place.read_text()), signal.SIGKILL)
         running.kill()
         running.wait()
     found["said"] = LOG.read_text(errors="replace")
