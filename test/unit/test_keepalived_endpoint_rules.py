@@ -626,6 +626,12 @@ WRONG: list[tuple[str, str, Any, str]] = [
         {"TCP_CHECK": {}},
         "servers:a:extra:TCP_CHECK: is refused, because check says it; allowed: other keywords",
     ),
+    (
+        "web",
+        "check",
+        {"type": "smtp", "extra": {"host": {"connect_port": 25}}},
+        "check:extra:host: is refused, because a list of checks says it; allowed: other keywords",
+    ),
     ("http", "check.extra", {"url": {}}, "check:extra:url: is refused, because urls says it; allowed: other keywords"),
     (
         "web",
