@@ -34,6 +34,8 @@ def render(minion_options):
         opts["grains"] = {"id": minion, "os_family": "Debian", "os": "Debian", "kernel": "Linux", "saltpath": "/"}
         # The modules have been brought by the loaders' own sync; here the SLS alone are looked at.
         opts["autoload_dynamic_modules"] = False
+        # Salt looks for the `mod_watch` of what watches, and reads all states that there are if it has not got ours.
+        opts["states_dirs"] = [str(REPOSITORY / "_states")]
         state = salt.state.HighState(opts, pillar_override=None, initial_pillar=pillar)
         state.push_active()
         try:
