@@ -401,14 +401,19 @@ def _one(path: str, item: object, version: tuple[int, ...]) -> Iterator[str]:
     if check.has_urls and "urls" in item:
         yield from _urls(f"{path}:urls", item["urls"], version)
     if "extra" in item:
-        owned = {entry.line.keyword: f"{key} says it" for key, entry in check.keys.items()}
-        if check.has_urls:
-            owned["url"] = "urls says it"
-        # With it the server's own check gets no time to connect.
-        if name == "smtp":
-            owned["host"] = "a list of checks says it"
-        yield from check_extra(f"{path}:extra", item["extra"], owned)
+        yield from check_extra(f"{path}:extra", item["extra"], _owned(name, check))
     yield from _joined(path, name, item, version)
+
+
+def _owned(name: str, check: Check) -> dict[str, str]:
+    """Return the keywords that may not be given as they are, and why."""
+    owned = {entry.line.keyword: f"{key} says it" for key, entry in check.keys.items()}
+    if check.has_urls:
+        owned["url"] = "urls says it"
+    if name == "smtp":
+        # With it the server's own check gets no time to connect.
+        owned["host"] = "a list of checks says it"
+    return owned
 
 
 def _missing(path: str, item: Mapping[Any, Any], check: Check) -> Iterator[str]:

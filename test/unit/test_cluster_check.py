@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cluster_check
 import mysql_ha_pillar
-from conftest import REPOSITORY
+from mysql_ha_lab.plan import REPOSITORY
 
 EXAMPLE = yaml.safe_load((REPOSITORY / "pillar.example").read_text())
 NODES = ["lvs1", "lvs2", "mysql1", "mysql2"]

@@ -8,7 +8,7 @@ import yaml
 import cluster_preview
 import keepalived_conf
 import mysql_settings
-from conftest import REPOSITORY
+from mysql_ha_lab.plan import REPOSITORY
 
 EXAMPLE = yaml.safe_load((REPOSITORY / "pillar.example").read_text())
 CONF, CNF = "/etc/keepalived/keepalived.conf", "/etc/mysql/90.cnf"

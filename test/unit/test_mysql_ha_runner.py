@@ -5,7 +5,7 @@ import yaml
 from salt.exceptions import CommandExecutionError
 
 import mysql_compare
-from conftest import REPOSITORY
+from mysql_ha_lab.plan import REPOSITORY
 
 PAIR = {"mysql1": {"role": "database"}, "lvs1": {"role": "director"}, "mysql2": {"role": "database"}}
 
