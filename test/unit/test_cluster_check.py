@@ -199,7 +199,7 @@ somewhere = st.builds(
 
 @given(pillars=st.dictionaries(st.sampled_from([*NODES, "m", "web1"]),
                                anything | somewhere | st.builds(lambda it: {"mysql_ha": it}, anything)))  # fmt: skip
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_nothing_is_raised_whatever_the_pillars_hold(pillars) -> None:
     found = cluster_check.findings(pillars, "m")
     assert found["result"] in ("ok", "wrong")
@@ -211,7 +211,7 @@ def test_nothing_is_raised_whatever_the_pillars_hold(pillars) -> None:
 
 @given(first=st.text("abcXYZ019", min_size=8, max_size=30), second=anything,
        key=st.sampled_from(["vrrp", "replication", "tls_ca", "tls_ca_key", "accounts", "unknown"]))  # fmt: skip
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_secret_is_shown_whatever_it_is_and_whoever_has_it(first, second, key) -> None:
     both = changed("database", "accounts", to={"shop": {}})
     one = changed("secrets", key, to={"shop": SECRET} if key == "accounts" else SECRET + first, pillar=both)
