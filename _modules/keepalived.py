@@ -2,8 +2,6 @@
 keepalived on this minion: what its configuration should be, and what keepalived itself says of one.
 """
 
-from pathlib import Path
-
 from salt.exceptions import CommandExecutionError
 
 import keepalived_conf
@@ -69,7 +67,8 @@ def current(path):
         salt 'lvs*' keepalived.current /etc/keepalived/keepalived.conf
     """
     try:
-        return redact(Path(path).read_text(encoding="utf-8", errors="replace"))
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return redact(file.read())
     except FileNotFoundError:
         return None
     except OSError as error:
