@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import salt.pillar
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -101,7 +100,8 @@ def current(path):
         salt 'lvs*' keepalived.current /etc/keepalived/keepalived.conf
     """
     try:
-        return redact(Path(path).read_text(encoding="utf-8", errors="replace"))
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return redact(file.read())
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -61,7 +61,7 @@ def text(state: str, given: Mapping[str, Any], node: str, whole: object) -> str:
     whole
         The whole pillar of that minion. Only its VRRP password is read, and replaced in the text.
 
-    Raises ``KeyError``, ``TypeError`` or ``ValueError`` when no file can be made of these.
+    Raises ``AttributeError``, ``KeyError``, ``TypeError`` or ``ValueError`` when no file can be made of these.
     """
     if state == "mysql_server.configured":
         options = mysql_settings.options(
@@ -69,7 +69,8 @@ def text(state: str, given: Mapping[str, Any], node: str, whole: object) -> str:
         )
         return mysql_settings.redact(mysql_settings.render(options))
     password = part(part(whole, ROOT), "secrets").get("vrrp")
-    secrets = {} if password is None else {"vrrp": str(password)}
+    # One for all instances, or a mapping by their names; as `keepalived.config` takes it.
+    secrets = {} if password is None else {"vrrp": password if isinstance(password, Mapping) else str(password)}
     return keepalived_conf.redact(keepalived_conf.render(given["settings"], node, secrets))
 
 
@@ -117,7 +118,7 @@ class Files:
         try:
             given = arguments(self.render(declared.sls, node), declared.state)
             made = text(declared.state, given, node, whole)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             self.errors[node] = [f"no file can be made of its pillar: {error}"]
         except Exception as error:  # Salt's own, which show what stands around a mistake.
             self.errors[node] = [f"{declared.sls} cannot be rendered on the master ({type(error).__name__})"]
