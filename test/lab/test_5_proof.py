@@ -209,12 +209,14 @@ def test_thresholds_that_only_the_pillar_has_changed(director: Director) -> None
 
 @pytest.mark.parametrize("change", [
     ("endpoints", "proof", "servers", "one", {"address": ONE, "weight": 9, "upper_threshold": 7}),
-    ("endpoints", "proof", "scheduler", "wlc"),
-    ("endpoints", "proof", "persistence_timeout", 30),
-    ("endpoints", "group", "scheduler_flags", ["sh-fallback"]),
-    ("endpoints", "proof", "port", 8082),
-    ("endpoints", "proof", "servers", {"two": {"address": TWO, "weight": 3}, "new": {"address": DEAD}}),
-    ("checks", "interval", 2),
+    *(pytest.param(change, marks=pytest.mark.long) for change in [
+        ("endpoints", "proof", "scheduler", "wlc"),
+        ("endpoints", "proof", "persistence_timeout", 30),
+        ("endpoints", "group", "scheduler_flags", ["sh-fallback"]),
+        ("endpoints", "proof", "port", 8082),
+        ("endpoints", "proof", "servers", {"two": {"address": TWO, "weight": 3}, "new": {"address": DEAD}}),
+        ("checks", "interval", 2),
+    ]),
 ])  # fmt: skip
 def test_what_keepalived_does_by_itself_is_foreseen_and_not_done_twice(director: Director, change: Any) -> None:
     director.use(changed(director.pillar, *change))
@@ -304,6 +306,7 @@ def test_what_keepalived_refuses_changes_nothing(director: Director) -> None:
     assert director.differences() == {}
 
 
+@pytest.mark.long
 def test_a_file_that_keepalived_has_not_read_is_read(director: Director) -> None:
     """As when a run was broken off between the file and the reload."""
     reloads = director.reloads()
@@ -318,6 +321,7 @@ def test_a_file_that_keepalived_has_not_read_is_read(director: Director) -> None
     assert director.reloads() == reloads + 2
 
 
+@pytest.mark.long
 def test_nothing_is_reloaded_without_a_change(director: Director) -> None:
     reloads = director.reloads()
     director.run("chmod", "644", CONF)
@@ -328,6 +332,7 @@ def test_nothing_is_reloaded_without_a_change(director: Director) -> None:
     assert director.reloads() == reloads
 
 
+@pytest.mark.long
 def test_what_keepalived_takes_only_at_its_start_is_said(director: Director) -> None:
     director.use(changed(director.pillar, "keepalived", "global_defs", "disable_local_igmp", True))
     for _ in range(2):
@@ -346,6 +351,7 @@ def test_what_keepalived_takes_only_at_its_start_is_said(director: Director) -> 
     director.settled()
 
 
+@pytest.mark.long
 def test_while_keepalived_says_nothing_what_is_certain_is_put_right(director: Director) -> None:
     """Its process that checks servers hangs, so what it knows of them cannot be read."""
     director.call("ipvs.add_server", PROOF, DEAD)

@@ -140,6 +140,8 @@ def _journal(lab: Lab, director: str, since: float | None) -> list[str]:
 def render(figures: dict[str, list[Round]]) -> str:
     """The table, as it stands in the docs."""
     lines = [
+        f"![Share of the rounds that were over after so many seconds]({PICTURE.name})",
+        "",
         f"{ROUNDS} power losses of the director that holds the VIP for each row; seconds.",
         "",
         "| VRRP | formula | takeover: least | median | p90 | most | clients' gap: median | p90 | most |",
