@@ -9,8 +9,8 @@ from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DIRECTORS
 
 MYSQL1, MYSQL2 = "192.168.1.5:3306", "192.168.1.6:3306"
-# A server takes 151 by default.
-SESSIONS = 100
+
+SESSIONS = 40
 
 
 def test_sessions_survive_a_director_and_its_return(cluster: Lab) -> None:
