@@ -9,7 +9,6 @@ from mysql_ha_lab.lab import Lab
 from mysql_ha_lab.plan import DIRECTORS
 
 MYSQL1, MYSQL2 = "192.168.1.5:3306", "192.168.1.6:3306"
-
 SESSIONS = 40
 
 
