@@ -112,6 +112,7 @@ def test_another_weight(changing: Changing) -> None:
         wait_for_service(changing.lab, director, READ_VIP, {MYSQL1: 5, MYSQL2: 3})
 
 
+@pytest.mark.long
 def test_another_scheduler(changing: Changing) -> None:
     with changing.change("scheduler of write from wrr to wlc") as pillar:
         pillar["endpoints"]["write"]["scheduler"] = "wlc"
@@ -120,6 +121,7 @@ def test_another_scheduler(changing: Changing) -> None:
         assert service(changing.lab, director, READ_VIP)["scheduler"] == "wrr"
 
 
+@pytest.mark.long
 def test_other_checks_and_timeouts(changing: Changing) -> None:
     with changing.change("checks: interval, timeout, retries") as pillar:
         pillar["checks"] = {"interval": 0.5, "connect_timeout": 2, "retries": 2, "retry_interval": 0.2}
@@ -147,6 +149,7 @@ def test_drain_and_remove_a_server_and_add_it_again(changing: Changing) -> None:
         wait_for_service(lab, director, READ_VIP, {MYSQL1: 5, MYSQL2: 3})
 
 
+@pytest.mark.long
 def test_an_endpoint_comes_and_goes(changing: Changing) -> None:
     lab = changing.lab
     with changing.change("endpoint third added") as pillar:

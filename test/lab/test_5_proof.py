@@ -245,6 +245,7 @@ def test_what_somebody_changed_by_hand_is_put_right(director: Director) -> None:
     assert director.servers(DYNAMIC) == {ONE: 7}
 
 
+@pytest.mark.long
 def test_what_was_there_before_keepalived_started_is_put_right(director: Director) -> None:
     director.run("systemctl", "stop", "keepalived")
     director.call("ipvs.apply", {PROOF: {"scheduler": "rr", "servers": {
