@@ -8,7 +8,7 @@ OURS := _utils _modules _states _runners test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm bench bench-data test-long clean
+.PHONY: help venv lab-prepare demo test lint unit functional integration lab-test salt-3006 spm bench bench-data bench-apply bench-failover test-long clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,9 +61,18 @@ bench-data: venv ## how long a database takes to get its data, and what the othe
 	@test/lab/lab prepare
 	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench_data
 
-test-long: venv ## the long series: random tables against ipvsadm, every way data can be lost, MariaDB 10.11 (root)
+bench-apply: venv ## what a run of state.apply costs where there is nothing to do (root; half an hour)
+	@test/lab/lab prepare
+	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench_apply
+
+bench-failover: venv ## how long a director's failure lasts, 30 times each with three settings, and a picture (root; an hour)
+	@test/lab/lab prepare
+	@PYTHONPATH=test/lab $(PYTHON) -m mysql_ha_lab.bench_failover
+
+test-long: venv ## the long series: random tables against ipvsadm, every keepalived setup, every way data can be lost, MariaDB 10.11 (root)
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
+	@$(PYTEST) test/lab/test_5_changes.py test/lab/test_5_corpus.py test/lab/test_5_proof.py
 	@$(PYTEST) $(DATA_TESTS)
 	@MYSQL_HA_FLAVORS=mariadb-10.11 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
 

@@ -180,6 +180,23 @@ def _add_dropped(found, flavor, text, old, started, variables):
             found["running"][name] = {"old": variables[name], "new": mysql_settings.DEFAULT}
 
 
+def current(path):
+    """
+    The option file as it is on this host, fit to be shown: values that can be secrets are hidden. None when there is
+    no such file.
+
+    path
+        The option file.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mysql*' mysql_server.current /etc/mysql/mariadb.conf.d/90-mysql_ha.cnf
+    """
+    return mysql_settings.redact(_read(path)) if Path(path).exists() else None
+
+
 def write(path, values, secret=False):
     """
     Write an option file, whole or not at all. What the running server was started with is kept beside it.

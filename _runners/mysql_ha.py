@@ -3,14 +3,21 @@ The cluster as a whole, seen from the master.
 """
 
 import salt.client
+import salt.config
+import salt.loader
 
+import cluster_check
+import cluster_preview
 import mysql_checksum
 import mysql_compare
 
 __virtualname__ = "mysql_ha"
 
-EXIT_STATUS = {"equal": 0, "different": 1, "undecided": 2, "not compared": 3}
+EXIT_STATUS = {"equal": 0, "different": 1, "undecided": 2, "not compared": 3,
+               "ok": 0, "wrong": 1, "incomplete": 2, "not checked": 3}  # fmt: skip
 ASK_SECONDS = 30
+LOOK_SECONDS = 15
+NO_GRAINS = "what their pillar gives by grains is missing here, and their files are made as for Debian"
 LEAST_AND_MOST = {"rows": (100, 10**6), "pause": (0, 60000), "tries": (1, 20), "wait": (0, 3600), "keys": (1, 1000),
                   "timeout": (1, 86400)}  # fmt: skip
 
@@ -75,10 +82,119 @@ def compare(
         found = _compared(minions, databases, given)
     except (mysql_compare.AskError, ValueError) as error:
         found = {"result": "not compared", "error": str(error)}
+    return _ended(found)
+
+
+def check(nodes=None):
+    """
+    Whether the pillars that the master gives the nodes of the cluster can work: each for itself, and together. No
+    minion is asked, and nothing is changed.
+
+    Returns ``result``: ``ok``; ``wrong`` (exit status 1); or ``not checked`` (exit status 3), and why in ``error``.
+    What is wrong is in ``errors``, below the nodes that it is wrong for, and in ``differences``, where nodes are given
+    what should be the same and is not. No secret is shown.
+
+    nodes
+        A minion id, or a list of them. If left out, those of ``mysql_ha:nodes`` in the master's own pillar, and all
+        that their pillars list.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mysql_ha.check
+        salt-run mysql_ha.check '[lvs1, lvs2]'
+    """
+    return _ended(_judged(nodes, lambda pillars, grains, found: found))
+
+
+def preview(node=None, diff=False):
+    """
+    The files that ``state.apply`` would have the nodes of the cluster write: keepalived.conf on directors, the option
+    file on databases and replicas. Made on the master of the same SLS, pillar and grains; nothing is changed.
+    Passwords are hidden.
+
+    Returns ``files``, by node and path, and a ``result`` like :py:func:`check`: a pillar that cannot work is told as
+    there, and makes no file. ``incomplete`` (exit status 2): not every host could say what it has.
+
+    node
+        A minion id, or a list of them; all nodes if left out.
+
+    diff
+        ``True``: what would change in the files that the hosts have, line by line. Only for this the minions are asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mysql_ha.preview
+        salt-run mysql_ha.preview lvs1 diff=True
+    """
+    return _ended(_judged(node, lambda pillars, grains, found: _previewed(pillars, grains, found, diff)))
+
+
+def _ended(found):
     found["retcode"] = EXIT_STATUS[found["result"]]
     # This is what an orchestration goes by.
     __context__["retcode"] = found["retcode"]
     return found
+
+
+def _judged(nodes, then):
+    # Nothing is raised here either: a traceback shows what stands around the mistake, and ends with 0 in salt-run.
+    try:
+        pillars, master = _pillars(nodes)
+        found = cluster_check.findings(pillars, master)
+        grains = _grains(found["nodes"])
+        if strangers := [name for name in grains if not grains[name]]:
+            found["notes"] = [f"the master knows no grains of {', '.join(strangers)} yet; {NO_GRAINS}"]
+        return then(pillars, grains, found)
+    except ValueError as error:
+        return {"result": "not checked", "error": str(error)}
+    except Exception as error:  # What it says could hold a line of a pillar.
+        return {"result": "not checked", "error": f"{type(error).__name__}, a fault; please report it"}
+
+
+def _pillars(nodes):
+    """The pillars of the nodes, by name, and the name of the master if its own is among them."""
+    # The pillar that an orchestration reads as well.
+    ask = __salt__["pillar.show_pillar"]
+    if nodes is not None:
+        names = [str(name) if type(name) is int else name for name in (nodes if isinstance(nodes, list) else [nodes])]
+        if not names or not all(map(cluster_check.is_minion_id, names)):
+            raise ValueError("nodes: holds something else than minion ids; allowed: such as lvs1, '[lvs1, mysql1]'")
+        return cluster_check.gather(names, ask, onwards=False), None
+    return cluster_check.cluster(__opts__["id"], ask)
+
+
+def _grains(names):
+    cached = __salt__["cache.grains"](list(names), tgt_type="list")
+    return {name: cached.get(name) or {} for name in names}
+
+
+def _previewed(pillars, grains, found, diff):
+    made = cluster_preview.Files(lambda sls, name: _rendered(sls, name, pillars[name], grains[name]))
+    for name in found["nodes"]:
+        made.add(name, pillars[name])
+    if diff:
+        with salt.client.get_local_client(mopts=__opts__) as client:
+            made.compare(lambda hosts, function, path: _answers(client, hosts, function, path))
+    return made.join(found)
+
+
+def _rendered(sls, name, pillar, grains):
+    """An SLS as that minion would have it, by the same renderer."""
+    opts = {**salt.config.DEFAULT_MINION_OPTS, **__opts__, "id": name, "file_client": "local", "pillar": pillar}
+    opts["grains"] = {"os_family": "Debian", **grains, "id": name}
+    functions = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context={})
+    return functions["slsutil.renderer"](sls)
+
+
+def _answers(client, hosts, function, path):
+    answers = client.cmd(hosts, function, [path], tgt_type="list", timeout=LOOK_SECONDS, full_return=True)
+    # For one that says nothing, Salt says so in its place.
+    return {host: (answer["ret"], answer.get("retcode", 0)) for host, answer in answers.items()
+            if isinstance(answer, dict) and "ret" in answer and answer.get("out") != "no_return"}  # fmt: skip
 
 
 def _compared(minions, databases, given):

@@ -1,13 +1,17 @@
 """
-keepalived's configuration as a state.
+keepalived's configuration as states: the file, what the running keepalived works with, and the kernel's table.
 """
 
 import difflib
+import time
 
 import salt.utils.files
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "keepalived"
+
+# How long keepalived may take to begin with a reload that somebody has just asked for.
+GRACE_SECONDS = 1.0
 
 
 def __virtual__():
@@ -19,6 +23,8 @@ def configured(name, settings):
     keepalived.conf is what the settings say. The new file is checked by ``keepalived --config-test`` on
     this host before it replaces the old one; when keepalived refuses it, the old one stays and the comment
     has keepalived's own words. ``changes`` hold a diff in which the password is hidden.
+
+    In test mode it is checked too, if the keepalived of the settings' version is installed already.
 
     name
         Path of keepalived.conf.
@@ -35,15 +41,20 @@ def configured(name, settings):
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{name} is as specified."}
     try:
         new = __salt__["keepalived.config"](settings)
+        old = _read(name)
     except CommandExecutionError as error:
         return dict(ret, result=False, comment=str(error))
-    old = _read(name)
     if old == new:
         return _write(ret, name, new)  # owner and mode
     changes = {
         "keepalived.conf": {"old": None if old is None else "present", "new": "present"},
         "diff": _diff(old, new),
     }
+    if not __opts__["test"] or _can_check(settings):
+        found = __salt__["keepalived.check_text"](new)
+        if not found["accepted"]:
+            comment = f"{name} was not changed, keepalived refuses the new one: {found['comment']}"
+            return dict(ret, result=False, comment=__salt__["keepalived.redact"](comment))
     if __opts__["test"]:
         return dict(ret, result=None, changes=changes, comment=f"{name} would be written.")
     ret = _write(ret, name, new)
@@ -53,14 +64,151 @@ def configured(name, settings):
     return ret
 
 
+def loaded(name, settings, timeout=30):
+    """
+    keepalived runs with the configuration that the settings make. If it does not, it is told to reload, and waited for;
+    if it does, nothing happens, whatever was changed in its files. It is never restarted.
+
+    Some keywords it takes only when it starts, and refuses a reload that changes them: then this fails and names them.
+
+    name
+        Path of keepalived.conf.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    timeout
+        For how many seconds (1 to 3600) to wait at most.
+
+    .. code-block:: yaml
+
+        /etc/keepalived/keepalived.conf:
+          keepalived.loaded:
+            - settings: {cluster: shop, nodes: {}, endpoints: {}}
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "keepalived runs with this configuration."}
+    try:
+        found = _in_use(settings)
+        if not found["running"]:
+            if __opts__["test"]:
+                return dict(ret, comment="keepalived does not run yet; when it starts it reads its configuration.")
+            return dict(ret, result=False, comment="keepalived does not run on this host.")
+        if found["configuration"] is None:
+            return dict(ret, comment="keepalived runs; with which configuration cannot be seen.")
+        if found["configuration"]:
+            return ret
+        if found["only_at_start"]:
+            keywords = ", ".join(found["only_at_start"])
+            return dict(ret, result=False, comment=(
+                f"keepalived takes these keywords only when it starts, and refuses to reload until then: {keywords}. "
+                "Restart it while another director holds the addresses: systemctl restart keepalived"
+            ))  # fmt: skip
+        ret["changes"] = {"configuration": {"old": "another one", "new": name}}
+        if __opts__["test"]:
+            return dict(ret, result=None, comment="keepalived would reload.")
+        __salt__["keepalived.reload"](settings, timeout)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return dict(ret, result=False, changes={}, comment=str(error))
+    return dict(ret, comment="keepalived has reloaded and runs with this configuration.")
+
+
+def mod_watch(name, sfun=None, settings=None, timeout=30, **_):
+    """
+    What :py:func:`loaded` does when something that it watches has changed: the same, unless it cannot be seen what
+    keepalived runs with. Then it reloads.
+
+    name, settings, timeout
+        See :py:func:`loaded`.
+
+    sfun
+        The function that watches.
+    """
+    if sfun != "loaded":
+        return {"name": name, "result": False, "changes": {}, "comment": f"keepalived.{sfun} watches nothing."}
+    ret = loaded(name, settings, timeout)
+    try:
+        if not ret["result"] or __salt__["keepalived.in_use"](settings) != _UNSEEN:
+            return ret
+        ret["changes"] = {"configuration": {"old": "another one", "new": name}}
+        if __opts__["test"]:
+            return dict(ret, result=None, comment="keepalived would reload.")
+        __salt__["keepalived.reload"](settings, timeout)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return dict(ret, result=False, changes={}, comment=str(error))
+    return dict(ret, comment="keepalived has reloaded.")
+
+
+_UNSEEN = {"running": True, "configuration": None, "only_at_start": []}
+
+
+def table_verified(name, settings, timeout=30):
+    """
+    The kernel's table is what the settings say, in all that keepalived looks after here: its services, what they are
+    set to, and their servers. What keepalived does not put right by itself is put right: thresholds, services and
+    servers that were there before it started, what somebody changed by hand.
+
+    Servers that a check has taken out stay out, and weights that a check has set stay as they are. Services that are
+    not of the settings' endpoints are left alone.
+
+    name
+        Not used.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    timeout
+        For how many seconds (1 to 3600) to wait at most until keepalived works with the settings.
+
+    .. code-block:: yaml
+
+        the table is what the pillar says:
+          keepalived.table_verified:
+            - settings: {cluster: shop, nodes: {}, endpoints: {}}
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "The kernel's table is what the pillar says."}
+    try:
+        done = __salt__["keepalived.correct"](settings, timeout=timeout, test=__opts__["test"])
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return dict(ret, result=False, comment=str(error))
+    ret["changes"] = done["changes"]
+    if done["failed"]:
+        failures = (f"  {entry}: {reason}" for entry, reason in done["failed"].items())
+        return dict(ret, result=False, comment="\n".join(["These could not be put right:", *failures]))
+    if done["changes"] and __opts__["test"]:
+        ret.update(result=None, comment=f"These would be put right: {', '.join(done['changes'])}.")
+    elif done["changes"]:
+        ret["comment"] = f"These were put right: {', '.join(done['changes'])}."
+    if done["comment"]:
+        ret["comment"] += f" {done['comment']}"
+    return ret
+
+
+def _in_use(settings):
+    """What keepalived runs with; a reload that is under way has a moment to begin."""
+    end = time.monotonic() + GRACE_SECONDS
+    while True:
+        found = __salt__["keepalived.in_use"](settings)
+        if found["configuration"] is not False or __opts__["test"] or time.monotonic() > end:
+            return found
+        time.sleep(GRACE_SECONDS / 5)
+
+
+def _can_check(settings):
+    """Whether the keepalived that will check the configuration is the one that is installed now."""
+    wanted = (settings.get("keepalived") or {}).get("version")
+    return wanted is not None and __salt__["keepalived.version"]() == wanted
+
+
 def _write(ret, name, text):
     # show_changes is off because Salt's diff would show the password.
-    written = __states__["file.managed"](
-        name, contents=text, mode="0600", user="root", group="root", makedirs=True, show_changes=False,
-        check_cmd=None if __opts__["test"] else "keepalived --config-test --use-file",
-    )  # fmt: skip
+    try:
+        written = __states__["file.managed"](
+            name, contents=text, mode="0600", user="root", group="root", makedirs=True, show_changes=False
+        )
+    except (OSError, CommandExecutionError) as error:
+        written = {"result": False, "comment": str(error)}
     if written["result"] is False:
-        comment = f"{name} was not changed, keepalived refuses the new one: {written['comment']}"
+        comment = f"{name} was not changed: {written['comment']}"
         return dict(ret, result=False, comment=__salt__["keepalived.redact"](comment))
     if written["changes"] and __opts__["test"]:
         return dict(ret, result=None, changes=written["changes"], comment=f"{name} would get other permissions.")
@@ -73,6 +221,8 @@ def _read(name):
             return file.read()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CommandExecutionError(f"{name} cannot be read: {error.strerror}; nothing was changed") from error
 
 
 def _diff(old, new):

@@ -5,10 +5,9 @@ This minion's MySQL or MariaDB server as states: held back until it is configure
 from salt.exceptions import CommandExecutionError
 
 import mysql_copy
+import mysql_settings
 
 __virtualname__ = "mysql_server"
-
-_HIDDEN = ("password", "passwd", "secret", "auth", "token", "passphrase")
 
 
 def __virtual__():
@@ -94,7 +93,7 @@ def _configured(ret, flavor, options, found):
     if changes and __opts__["test"]:
         return dict(ret, result=None, changes=changes, comment=_comment(found, "would be"))
     if found["file"]:
-        __salt__["mysql_server.write"](path, options, any(_is_hidden(option) for option in options))
+        __salt__["mysql_server.write"](path, options, any(mysql_settings.is_hidden(option) for option in options))
     ret["changes"] = changes
     left = __salt__["mysql_server.set_running"](found["running"]) if found["running"] else {}
     if left:
@@ -124,14 +123,10 @@ def _specified(value):
     return "no longer specified" if value is None else f"specified {value}"
 
 
-def _is_hidden(option):
-    return any(word in option.lower() for word in _HIDDEN)
-
-
 def _hidden(changes):
     return {
         option: {side: "(hidden)" if value is not None else None for side, value in change.items()}
-        if _is_hidden(option)
+        if mysql_settings.is_hidden(option)
         else change
         for option, change in changes.items()
     }

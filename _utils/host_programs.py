@@ -39,8 +39,29 @@ def run(words: Sequence[object], lock: int | None = None, timeout: float | None 
         Seconds; none for what may take hours.
     """
     command = [str(word) for word in words]
+    done = _done(command, lock, timeout)
+    if done.returncode:
+        words_of_it = last_words(done.stderr or done.stdout)
+        raise ProgramError(f"exit status {done.returncode} from {Path(command[0]).name}: {words_of_it}")
+    return done.stdout
+
+
+def outcome(words: Sequence[object], timeout: float | None = None) -> tuple[int, str]:
+    """Run a program to its end; its exit status (negative for a signal) and all that it said. Raises ProgramError.
+
+    words
+        The program and its arguments.
+    timeout
+        Seconds; then it is ended.
+    """
+    done = _done([str(word) for word in words], None, timeout)
+    return done.returncode, done.stdout + done.stderr
+
+
+def _done(command: list[str], lock: int | None, timeout: float | None) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end. Raises ProgramError if it did not run, or not to its end."""
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -51,12 +72,10 @@ def run(words: Sequence[object], lock: int | None = None, timeout: float | None 
             env=ENVIRONMENT,
             pass_fds=() if lock is None else (lock,),
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"{Path(command[0]).name} did not end within {timeout:g} seconds") from error
+    except OSError as error:
         raise ProgramError(f"{command[0]}: {error}") from error
-    if done.returncode:
-        words_of_it = last_words(done.stderr or done.stdout)
-        raise ProgramError(f"exit status {done.returncode} from {Path(command[0]).name}: {words_of_it}")
-    return done.stdout
 
 
 def last_words(said: str) -> str:

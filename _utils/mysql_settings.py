@@ -80,6 +80,7 @@ _ALIASES = (("slave_", "replica_"), ("_slave", "_replica"), ("master_", "source_
 DEFAULT = "DEFAULT"
 _SUFFIXES = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 _TRUE, _FALSE = ("on", "true", "1", "yes"), ("off", "false", "0", "no")
+_HIDDEN = ("password", "passwd", "secret", "auth", "token", "passphrase")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+-]+")
 HEADER = "# Managed by Salt (mysql_ha.database.config); change mysql_ha:database:settings in the pillar instead.\n"
 
@@ -165,6 +166,23 @@ def _line(name: str, value: Value) -> str:
         return f"{name} = {'ON' if value else 'OFF'}"
     shown = str(value)
     return f"{name} = {shown if _PLAIN.fullmatch(shown) else option_value(shown)}"
+
+
+def is_hidden(option: str) -> bool:
+    """Whether the value of an option can be a secret, to go by the option's name."""
+    return any(word in option.lower() for word in _HIDDEN)
+
+
+def redact(text: str) -> str:
+    """
+    An option file without the values that can be secrets, fit to be shown. Remarks are looked through as well, since
+    somebody else may have written the file.
+    """
+    return "".join(
+        f"{name}= (hidden)\n" if is_set and is_hidden(name) else line
+        for line in text.splitlines(keepends=True)
+        for name, is_set, _ in [line.partition("=")]
+    )
 
 
 def parse(content: str) -> dict[str, str | None]:

@@ -5,3 +5,4 @@ include:
   - mysql_ha.director.keepalived
   - mysql_ha.director.config
   - mysql_ha.director.service
+  - mysql_ha.director.table

@@ -20,7 +20,7 @@ mysql_ha-director-keepalived-source_build-installed:
       - >-
         ./configure --prefix=/usr --sysconfdir=/etc --runstatedir=/run --localstatedir=/var
         --with-init=systemd --with-systemdsystemunitdir=/usr/lib/systemd/system
-        --enable-json --enable-bfd --disable-iptables
+        --enable-json --enable-bfd --enable-regex --disable-iptables
       - make -j{jobs}
     - stage: make install DESTDIR={stage}
     - proof: usr/sbin/keepalived --version

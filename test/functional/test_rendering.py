@@ -34,6 +34,8 @@ def render(minion_options):
         opts["grains"] = {"id": minion, "os_family": "Debian", "os": "Debian", "kernel": "Linux", "saltpath": "/"}
         # The modules have been brought by the loaders' own sync; here the SLS alone are looked at.
         opts["autoload_dynamic_modules"] = False
+        # Salt looks for the `mod_watch` of what watches, and reads all states that there are if it has not got ours.
+        opts["states_dirs"] = [str(REPOSITORY / "_states")]
         state = salt.state.HighState(opts, pillar_override=None, initial_pillar=pillar)
         state.push_active()
         try:
@@ -118,13 +120,16 @@ PATHS = [
 ] + [
     [key, inner] for key, value in EXAMPLE["mysql_ha"].items() if isinstance(value, dict) for inner in value
 ] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
+     ["endpoints", "write", "servers"], ["endpoints", "write", "group"], ["endpoints", "write", "forward"],
      ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("minion", ["lvs1", "mysql1", "replica1"])
-@pytest.mark.parametrize("value", [None, "a: {b", [5], {"x": None}], ids=str)
-def test_each_wrong_value_everywhere_still_renders(render, minion, value) -> None:
-    for path in PATHS:
+@pytest.mark.parametrize(("turn", "value"), enumerate([None, "a: {b", [5], {"x": None}]), ids=str)
+def test_each_wrong_value_everywhere_still_renders(render, turn, value) -> None:
+    minions = ["lvs1", "mysql1", "replica1"]
+    for number, path in enumerate(PATHS):
+        # A whole render takes a second: each place has each value on one minion, and all minions have their turn.
+        minion = minions[(number + turn) % len(minions)]
         pillar = copy.deepcopy(EXAMPLE)
         place = pillar["mysql_ha"]
         for key in path[:-1]:
@@ -158,6 +163,27 @@ def test_characters_that_yaml_has_no_place_for_arrive_unchanged(render) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_pillar_whatever_renders(render, pillar, minion) -> None:
     assert render(minion, {"mysql_ha": pillar}, "mysql_ha")[0]["fun"] == "pillar_valid"
+
+
+def test_databases_take_packets_for_the_addresses_that_reach_them_unchanged(render) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    other = {"other": {"address": "10.0.0.7"}}
+    pillar["mysql_ha"]["endpoints"] |= {
+        "nat": {"address": "192.168.1.101", "port": 3306, "serves": "all", "forward": "nat"},
+        "six": {"address": "2001:db8::1", "port": 3306, "serves": "all", "forward": "tunnel"},
+        "web": {"address": "192.168.1.103", "port": 80, "servers": other},
+        "named": {"address": "192.168.1.104", "port": 3306, "servers": {"mysql2": None, **other}},
+        "partly": {
+            "address": "192.168.1.105",
+            "port": 3306,
+            "forward": "nat",
+            "servers": {"mysql1": {"forward": "dr"}},
+        },
+        "mark": {"fwmark": 5, "serves": "all"},
+        "group": {"group": ["192.168.1.106 3306", "fwmark 5"], "servers": {"mysql1": {}}},
+    }
+    names = [chunk["name"] for chunk in render("mysql1", pillar, "mysql_ha.realserver") if chunk["fun"] == "running"]
+    assert names == [f"mysql_ha-vip@192.168.1.{last}" for last in (100, 104, 105, 106)]
 
 
 CA = {"tls_ca": "-----BEGIN CERTIFICATE-----", "tls_ca_key": "-----BEGIN PRIVATE KEY-----MARKED"}

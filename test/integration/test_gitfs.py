@@ -39,3 +39,12 @@ def test_the_first_run_brings_the_modules_along(git_master) -> None:
         states = by_function(client.run("state.apply", "mysql_ha", minion_tgt="web2").data)
         assert "modules.ipvs" in states["test.nop"]["name"]
         assert "nothing to do on web2" in states["test.show_notification"]["comment"]
+
+
+def test_files_are_previewed_from_the_repository(git_master) -> None:
+    client = git_master.salt_run_cli(timeout=180)
+    for _ in range(2):
+        client.run("saltutil.sync_all")
+    done = client.run("mysql_ha.preview", "[lvs1, mysql1]")
+    assert (done.data["result"], done.returncode) == ("ok", 0)
+    assert list(done.data["files"]) == ["lvs1", "mysql1"]

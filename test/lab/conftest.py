@@ -2,7 +2,8 @@
 
 Each stage is a fixture that keeps what the run said, so a test can be run alone and still finds the stages
 before it done. MYSQL_HA_LAB_KEEP=1 leaves the lab standing afterwards, for a look, and MYSQL_HA_LAB_REUSE=1 works on
-such a one: a single test of a running cluster then takes seconds.
+such a one: a single test of a running cluster then takes seconds. MYSQL_HA_LAB_WITHOUT="mysql1 mysql2 client" leaves
+these hosts out, for tests that need directors only.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def lab() -> Lab:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with standing(Lab(os.environ.get("MYSQL_HA_LAB_NAME", "test"))) as one:
+    without = os.environ.get("MYSQL_HA_LAB_WITHOUT", "").split()
+    with standing(Lab(os.environ.get("MYSQL_HA_LAB_NAME", "test"), without=without)) as one:
         yield one
 
 

@@ -23,6 +23,7 @@ global_defs {
     router_id shop_lvs2
     vrrp_version 2
     vrrp_garp_master_refresh 60
+    lvs_sync_daemon eth0 inst shop id 51
 }
 
 vrrp_instance shop {
@@ -72,6 +73,7 @@ UNICAST_LVS1 = """\
 global_defs {
     router_id shop_lvs1
     vrrp_version 3
+    lvs_sync_daemon bond0.7 inst shop id 51
     enable_script_security
     vrrp_garp_master_refresh 30
     lvs_flush_on_stop VS

@@ -1,13 +1,16 @@
 """keepalived.configured: what it shows and what it hides; keepalived's own check runs in the lab."""
 
+import itertools
 import stat
 from pathlib import Path
 
 import pytest
-from salt.exceptions import CommandExecutionError
+import yaml
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import keepalived_conf
 
+ROOT = Path(__file__).resolve().parents[2]
 NEW = "global_defs {\n    router_id a_lvs1\n}\nauthentication {\n    auth_pass n3wpass\n}\n"
 OLD = NEW.replace("n3wpass", "0ldpass")
 
@@ -16,34 +19,46 @@ OLD = NEW.replace("n3wpass", "0ldpass")
 def configured(load_module, tmp_path):
     place = tmp_path / "keepalived.conf"
 
-    def run(test=False, refuses=False, text=NEW):
+    def run(test=False, refuses=False, text=NEW, installed="2.3.4", wrong=None):
         def managed(name, contents, mode, **_):
-            if refuses:
-                return {
-                    "result": False,
-                    "changes": {},
-                    "comment": "check_cmd failed: auth_pass n3wpass\nunknown keyword",
-                }
+            if wrong:
+                raise wrong
+            changes = {}
+            if not place.exists() or place.read_text() != contents:
+                changes["diff"] = "x"
+            elif stat.S_IMODE(place.stat().st_mode) != 0o600:
+                changes["mode"] = "0600"
             if not test:
                 Path(name).write_text(contents)
                 Path(name).chmod(int(mode, 8))
-            return {"result": True, "changes": {}, "comment": ""}
+            return {"result": True, "changes": changes, "comment": ""}
 
         def config(_settings):
             if text is None:
                 raise CommandExecutionError("keepalived.conf for lvs1: no such director")
             return text
 
+        def check_text(checked):
+            run.checked.append(checked)
+            said = "exit status 5: an error\n  auth_pass n3wpass\n  unknown keyword" if refuses else ""
+            return {"accepted": not refuses, "comment": said}
+
         module = load_module(
             "states",
             "keepalived",
             __opts__={"test": test},
             __states__={"file.managed": managed},
-            __salt__={"keepalived.config": config, "keepalived.redact": keepalived_conf.redact},
+            __salt__={
+                "keepalived.config": config,
+                "keepalived.redact": keepalived_conf.redact,
+                "keepalived.check_text": check_text,
+                "keepalived.version": lambda: installed,
+            },
         )
-        return module.configured(str(place), {})
+        return module.configured(str(place), {"keepalived": {"version": "2.3.4"}})
 
     run.place = place
+    run.checked = []
     return run
 
 
@@ -57,6 +72,11 @@ def test_written_once_and_predicted(configured) -> None:
     assert stat.S_IMODE(configured.place.stat().st_mode) == 0o600
     assert configured()["changes"] == {}
     assert configured(test=True)["result"] is True
+    # What is the same is not checked again.
+    assert configured.checked == [NEW, NEW]
+    configured.place.chmod(0o644)
+    assert configured(test=True)["result"] is None
+    assert configured()["changes"] == {"mode": "0600"}
 
 
 def test_the_diff_hides_the_password(configured) -> None:
@@ -84,6 +104,27 @@ def test_a_refused_configuration_leaves_the_old_one_and_hides_the_password(confi
     assert configured.place.read_text() == OLD
 
 
+def test_test_mode_says_what_keepalived_refuses_if_it_is_the_one_that_will_be_asked(configured) -> None:
+    assert configured(test=True, refuses=True)["result"] is False
+    assert configured(test=True, refuses=True, installed="2.2.7")["result"] is None
+    assert configured(test=True, refuses=True, installed=None)["result"] is None
+    assert configured(refuses=True, installed="2.2.7")["result"] is False
+    assert not configured.place.exists()
+
+
+def test_a_full_disk_is_a_sentence(configured) -> None:
+    ret = configured(wrong=OSError(28, "No space left on device"))
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "No space left on device" in ret["comment"]
+
+
+def test_an_old_file_that_cannot_be_read_is_a_sentence(configured) -> None:
+    configured.place.mkdir()
+    ret = configured()
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "cannot be read: Is a directory; nothing was changed" in ret["comment"]
+
+
 def test_settings_that_make_no_configuration(configured) -> None:
     ret = configured(text=None)
     assert ret["result"] is False
@@ -96,3 +137,132 @@ def test_the_module_says_what_is_missing(load_module) -> None:
     )
     with pytest.raises(CommandExecutionError, match="keepalived.conf for lvs1"):
         module.config({"nodes": {}, "endpoints": {}})
+
+
+# --- what keepalived runs with ---
+
+SAME = {"running": True, "configuration": True, "only_at_start": []}
+OTHER = {"running": True, "configuration": False, "only_at_start": []}
+UNSEEN = {"running": True, "configuration": None, "only_at_start": []}
+STOPPED = {"running": False, "configuration": None, "only_at_start": []}
+RELOADED = {"configuration": {"old": "another one", "new": "/k.conf"}}
+
+
+@pytest.fixture
+def loaded(load_module, monkeypatch):
+    def run(found, test=False, function="loaded", fails=None, **words):
+        def reload(_settings, timeout):
+            run.reloads.append(timeout)
+            if fails:
+                raise CommandExecutionError(fails)
+
+        answers = iter(found) if isinstance(found, list) else itertools.repeat(found)
+        module = load_module("states", "keepalived", __opts__={"test": test}, __salt__={
+            "keepalived.in_use": lambda _settings: next(answers), "keepalived.reload": reload})  # fmt: skip
+        monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
+        return getattr(module, function)("/k.conf", settings={}, **words)
+
+    run.reloads = []
+    return run
+
+
+@pytest.mark.parametrize(("found", "result", "changes"), [
+    (SAME, True, {}), (OTHER, True, RELOADED), (UNSEEN, True, {}), (STOPPED, False, {}),
+    ({**OTHER, "only_at_start": ["nftables"]}, False, {}),
+])  # fmt: skip
+def test_it_reloads_just_when_it_runs_with_something_else(loaded, found, result, changes) -> None:
+    ret = loaded(found, timeout=7)
+    assert (ret["result"], ret["changes"]) == (result, changes)
+    assert loaded.reloads == ([7] if changes else [])
+    loaded.reloads.clear()
+    predicted = loaded(found, test=True)
+    assert predicted["changes"] == changes
+    assert predicted["result"] is (None if changes else result or found is STOPPED)
+    assert loaded.reloads == []
+
+
+def test_a_reload_that_is_under_way_is_not_made_again(loaded) -> None:
+    assert loaded([OTHER, OTHER, SAME])["changes"] == {}
+    assert loaded.reloads == []
+
+
+def test_a_reload_that_fails(loaded) -> None:
+    ret = loaded(OTHER, fails="30 seconds after a reload")
+    assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "30 seconds after a reload")
+
+
+def test_what_it_takes_only_at_its_start_is_named(loaded) -> None:
+    comment = loaded({**OTHER, "only_at_start": ["nftables", "instance"]})["comment"]
+    assert "nftables, instance" in comment
+    assert "systemctl restart keepalived" in comment
+
+
+@pytest.mark.parametrize(("found", "reloads"), [(SAME, 0), (UNSEEN, 1), (STOPPED, 0)])
+def test_a_changed_file_is_a_reload_if_nothing_else_can_be_seen(loaded, found, reloads) -> None:
+    words = {"function": "mod_watch", "sfun": "loaded"}
+    ret = loaded(found, **words)
+    assert len(loaded.reloads) == reloads
+    assert ret["changes"] == (RELOADED if reloads else {})
+    assert loaded(found, test=True, **words)["changes"] == ret["changes"]
+    assert len(loaded.reloads) == reloads
+    assert loaded(UNSEEN, fails="why", **words)["comment"] == "why"
+
+
+def test_nothing_else_watches(loaded) -> None:
+    assert loaded(SAME, function="mod_watch", sfun="configured")["result"] is False
+
+
+# --- the kernel's table ---
+
+
+@pytest.fixture
+def verified(load_module):
+    def run(answer, test=False):
+        def correct(_settings, timeout, test):
+            run.asked = (timeout, test)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        module = load_module("states", "keepalived", __opts__={"test": test}, __salt__={"keepalived.correct": correct})
+        return module.table_verified("x", {}, timeout=9)
+
+    return run
+
+
+CHANGES = {"tcp 192.0.2.1:80": {"scheduler": {"old": "rr", "new": "wrr"}}}
+
+
+def test_the_table_is_right(verified, test_mode) -> None:
+    ret = verified({"changes": {}, "failed": {}, "comment": ""}, test_mode)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert verified.asked == (9, test_mode)
+
+
+def test_the_table_is_put_right(verified, test_mode) -> None:
+    ret = verified({"changes": CHANGES, "failed": {}, "comment": "And this."}, test_mode)
+    assert (ret["result"], ret["changes"]) == (None if test_mode else True, CHANGES)
+    assert "tcp 192.0.2.1:80" in ret["comment"]
+    assert ret["comment"].endswith(" And this.")
+
+
+def test_what_could_not_be_put_right(verified) -> None:
+    ret = verified({"changes": CHANGES, "failed": {"fwmark 5 ipv4": "ENOENT: why"}, "comment": ""})
+    assert (ret["result"], ret["changes"]) == (False, CHANGES)
+    assert "fwmark 5 ipv4: ENOENT: why" in ret["comment"]
+
+
+@pytest.mark.parametrize("error", [CommandExecutionError("no"), SaltInvocationError("no")])
+def test_no_state_raises(verified, error, test_mode) -> None:
+    ret = verified(error, test_mode)
+    assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "no")
+
+
+@pytest.mark.parametrize("secret", [1111, "1111", {"shop": "1111"}])
+def test_the_module_takes_one_password_or_one_for_each_instance(load_module, secret) -> None:
+    settings = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
+    settings["vrrp"].update(version=2, advert_interval=1)
+    module = load_module(
+        "modules", "keepalived", __grains__={"id": "lvs1"}, __salt__={"config.get": lambda *_, **__: secret}
+    )
+    assert "auth_pass 1111\n" in module.config(settings)

@@ -13,6 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import keepalived_conf
+import keepalived_endpoint_rules
+import keepalived_endpoints
+import keepalived_vrrp_rules
 import mysql_ha_pillar
 import mysql_tls_rules
 from mysql_settings import OWNED
@@ -62,6 +65,10 @@ ADDRESS = "an IPv4 unicast address such as 192.168.1.5"
 NODE_NAME = "1 to 63 of the characters A-Z a-z 0-9 . _ - (in quotes if a number)"
 NAME = "1 to 32 of the characters A-Z a-z 0-9 _ - (in quotes if a number)"
 INTERFACE = '1 to 15 printable ASCII characters except spaces and / : % # ! { } " $ @ ~ \\, and not . or ..'
+VIRTUAL = "an IPv4 or IPv6 unicast address such as 192.168.1.100 or 2001:db8::100"
+CHECKS = "tcp, http, ssl, smtp, dns, udp, ping, misc, file, bfd, none"
+CHECK = f"{CHECKS}, a mapping with a `type` of these, or a list"
+ENDPOINT = ", ".join(keepalived_endpoint_rules.ENDPOINT_KEYS)
 SERVES = "all, said explicitly: both databases then take writes, and can diverge silently"
 AGENT = ", which needs the health agent that is not in this version"
 V2 = "whole seconds from 1 to 255 with VRRP version 2"
@@ -222,38 +229,37 @@ ONE_CHANGE = [
     (
         "endpoints.read",
         None,
-        "endpoints:read: is empty; allowed: a mapping with the keys address, port, serves, check, scheduler",
+        f"endpoints:read: is empty; allowed: a mapping with the keys {ENDPOINT}",
     ),
     (
         "endpoints.write.addres",
         1,
-        "endpoints:write:addres: is an unknown key;"
-        " allowed: address, port, serves, check, scheduler (did you mean address?)",
+        f"endpoints:write:addres: is an unknown key; allowed: {ENDPOINT} (did you mean address?)",
     ),
     (
         "endpoints.write.address",
         "127.0.0.1",
-        f"endpoints:write:address: is '127.0.0.1', a loopback address; allowed: {ADDRESS}",
+        f"endpoints:write:address: is '127.0.0.1', a loopback address; allowed: {VIRTUAL}",
     ),
     (
         "endpoints.write.address",
         "224.0.0.18",
-        f"endpoints:write:address: is '224.0.0.18', a multicast address; allowed: {ADDRESS}",
+        f"endpoints:write:address: is '224.0.0.18', a multicast address; allowed: {VIRTUAL}",
     ),
     (
         "endpoints.write.address",
         "0.0.0.0",  # noqa: S104 - refused
-        f"endpoints:write:address: is '0.0.0.0', an address of 'this network' (0.0.0.0/8); allowed: {ADDRESS}",
+        f"endpoints:write:address: is '0.0.0.0', an address of 'this network' (0.0.0.0/8); allowed: {VIRTUAL}",
     ),
     (
         "endpoints.write.address",
         "255.255.255.255",
-        f"endpoints:write:address: is '255.255.255.255', the broadcast address; allowed: {ADDRESS}",
+        f"endpoints:write:address: is '255.255.255.255', the broadcast address; allowed: {VIRTUAL}",
     ),
     (
         "endpoints.write.address",
         "240.0.0.1",
-        f"endpoints:write:address: is '240.0.0.1', a reserved address; allowed: {ADDRESS}",
+        f"endpoints:write:address: is '240.0.0.1', a reserved address; allowed: {VIRTUAL}",
     ),
     (
         "endpoints.write.address",
@@ -280,12 +286,12 @@ ONE_CHANGE = [
         3307,
         "endpoints:write:port: is 3306, and direct routing cannot change it to mysql_ha:database:port; allowed: 3307",
     ),
-    ("endpoints.write.serves", DELETE, f"endpoints:write:serves: is missing; allowed: {SERVES}"),
+    ("endpoints.write.serves", DELETE, f"endpoints:write:serves: is missing; allowed: {SERVES}; or servers by name"),
     ("endpoints.write.serves", "writer", f"endpoints:write:serves: is 'writer'{AGENT}; allowed: {SERVES}"),
     ("endpoints.write.serves", "readers", f"endpoints:write:serves: is 'readers'{AGENT}; allowed: {SERVES}"),
     ("endpoints.write.serves", "both", f"endpoints:write:serves: is 'both'; allowed: {SERVES}"),
-    ("endpoints.write.check", DELETE, "endpoints:write:check: is missing; allowed: tcp"),
-    ("endpoints.write.check", "agent", "endpoints:write:check: is 'agent'; allowed: tcp"),
+    ("endpoints.write.check", DELETE, f"endpoints:write:check: is missing; allowed: {CHECK}"),
+    ("endpoints.write.check", "agent", f"endpoints:write:check: is 'agent'; allowed: {CHECK}"),
     (
         "endpoints.write.scheduler",
         "fastest",
@@ -308,7 +314,8 @@ ONE_CHANGE = [
         "vrrp.prempt",
         True,
         "vrrp:prempt: is an unknown key;"
-        " allowed: virtual_router_id, version, preempt, unicast, advert_interval (did you mean preempt?)",
+        " allowed: virtual_router_id, version, preempt, unicast, preempt_delay, advert_interval, garp, track,"
+        " instances, groups, scripts, files, processes, bfds, sync_daemon (did you mean preempt?)",
     ),
     ("vrrp.virtual_router_id", 0, "vrrp:virtual_router_id: is 0; allowed: a whole number from 1 to 255"),
     ("vrrp.virtual_router_id", 256, "vrrp:virtual_router_id: is 256; allowed: a whole number from 1 to 255"),
@@ -327,7 +334,7 @@ ONE_CHANGE = [
         "checks.intervall",
         1,
         "checks:intervall: is an unknown key;"
-        " allowed: interval, connect_timeout, retries, retry_interval (did you mean interval?)",
+        " allowed: interval, connect_timeout, retries, retry_interval, warmup (did you mean interval?)",
     ),
     (
         "checks.interval",
@@ -390,7 +397,7 @@ ONE_CHANGE = [
     (
         "keepalived.global_defs.notification_email",
         None,
-        "keepalived:global_defs:notification_email: is refused, because it needs a block, and without one"
+        "keepalived:global_defs:notification_email: is refused, because without a list of addresses it"
         " swallows the lines that follow; allowed: other keywords",
     ),
     (
@@ -766,7 +773,7 @@ def test_an_owned_setting_cannot_be_abbreviated() -> None:
         [("database.backup", {"enabled": True, "nodes": ["mysql1", "mysql2"], "schedule": "Mon..Fri *-*-* 03:00:00"})],
         [("database.backup", {"method": "logical", "directory": "/srv/backups.d/shop-1", "keep": 1, "prove": False})],
         [("secrets.replication", 'it\'s "8" \\#~')],
-        *[[("endpoints.write.scheduler", scheduler)] for scheduler in mysql_ha_pillar.SCHEDULERS],
+        *[[("endpoints.write.scheduler", scheduler)] for scheduler in keepalived_endpoint_rules.SCHEDULERS],
     ],
 )
 def test_valid_pillars(changes: list[tuple[str, Any]]) -> None:
@@ -783,8 +790,8 @@ def test_the_example_shows_the_defaults() -> None:
 
 
 def test_the_rules_know_the_defaults() -> None:
-    assert DEFAULTS["vrrp"]["version"] == mysql_ha_pillar.DEFAULT_VRRP_VERSION
-    assert DEFAULTS["database"]["port"] == mysql_ha_pillar.DEFAULT_DATABASE_PORT
+    assert DEFAULTS["vrrp"] == {**keepalived_vrrp_rules.DEFAULTS, "sync_daemon": True}
+    assert DEFAULTS["database"]["port"] == keepalived_endpoints.DEFAULT_DATABASE_PORT
 
 
 @pytest.mark.parametrize(
@@ -947,8 +954,8 @@ OCTET = st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 223, 224
 @example("0x7f.1")
 def test_addresses_agree_with_netaddr(text: str) -> None:
     refused = any(
-        error.startswith("mysql_ha:endpoints:write:address: is ") and error.endswith(ADDRESS)
-        for error in mysql_ha_pillar.errors(pillar(("endpoints.write.address", text)))
+        error.startswith("mysql_ha:nodes:lvs1:address: is ") and error.endswith(ADDRESS)
+        for error in mysql_ha_pillar.errors(pillar(("nodes.lvs1.address", text)))
     )
     assert refused == (not is_host_by_netaddr(text))
 

@@ -1,8 +1,11 @@
 """What the runner makes of its arguments, the master's pillar and the minions' answers; real ones are in the lab."""
 
 import pytest
+import yaml
+from salt.exceptions import CommandExecutionError
 
 import mysql_compare
+from mysql_ha_lab.plan import REPOSITORY
 
 PAIR = {"mysql1": {"role": "database"}, "lvs1": {"role": "director"}, "mysql2": {"role": "database"}}
 
@@ -99,3 +102,87 @@ def test_a_wrong_argument_is_no_success(runner, arguments, words) -> None:
 def test_a_minion_that_does_not_answer_is_no_success(runner, answer, words) -> None:
     found = runner(answers={"mysql1": NOTHING, "mysql2": answer})[0].compare()
     assert (found["result"], found["error"], found["retcode"]) == ("not compared", words, 3)
+
+
+EXAMPLE = yaml.safe_load((REPOSITORY / "pillar.example").read_text())
+
+
+@pytest.fixture
+def checker(load_module):
+    """``checker(lvs2=...)``: the runner on a master that gives these pillars, and the example to others."""
+
+    def make(**pillars):
+        def show(name):
+            if isinstance(pillars.get(name), Exception):
+                raise pillars[name]
+            return pillars.get(name, EXAMPLE)
+
+        salt = {"pillar.show_pillar": show, "cache.grains": lambda names, tgt_type: {"lvs1": {"os_family": "Debian"}}}
+        return load_module("runners", "mysql_ha", __opts__={"id": "m_master"}, __salt__=salt, __context__={})
+
+    return make
+
+
+def test_all_nodes_of_the_masters_pillar_are_checked(checker) -> None:
+    module = checker()
+    found = module.check()
+    assert (found["result"], found["retcode"], module.__context__["retcode"]) == ("ok", 0, 0)
+    assert found["nodes"] == ["lvs1", "lvs2", "mysql1", "mysql2"]
+    assert found["notes"] == [
+        "the master knows no grains of lvs2, mysql1, mysql2 yet; what their pillar gives by grains is missing here, "
+        "and their files are made as for Debian"
+    ]
+
+
+def test_a_wrong_pillar_and_one_that_raises_end_with_1(checker) -> None:
+    module = checker(lvs2=RuntimeError("SeCrEt"))
+    found = module.check()
+    assert (found["result"], found["retcode"], module.__context__["retcode"]) == ("wrong", 1, 1)
+    assert found["errors"] == {"lvs2": ["the master cannot make all of its pillar; the master's log says why"]}
+    assert [checker().check(it)["nodes"] for it in (["lvs1"], "lvs1", 5)] == [["lvs1"], ["lvs1"], ["5"]]
+
+
+@pytest.mark.parametrize("nodes", [[], "*", ["*"], ["../x"], [True], {"lvs1": 1}, ["lvs1", None]])
+def test_nodes_that_are_no_minion_ids_are_refused(checker, nodes) -> None:
+    for function in ("check", "preview"):
+        found = getattr(checker(), function)(nodes)
+        assert (found["result"], found["retcode"]) == ("not checked", 3)
+        assert found["error"].startswith("nodes: holds something else than minion ids")
+
+
+def test_a_master_that_knows_no_nodes_checks_nothing(checker) -> None:
+    found = checker(m_master={}).check()
+    assert (found["result"], found["retcode"]) == ("not checked", 3)
+    assert "Give `mysql_ha` to '*_master' too" in found["error"]
+
+
+def test_a_fault_is_no_traceback_and_shows_no_value(checker) -> None:
+    module = checker()
+    module.__salt__["cache.grains"] = lambda *_, **__: {}["SeCrEt"]
+    assert module.check() == {"result": "not checked", "error": "KeyError, a fault; please report it", "retcode": 3}
+
+
+class Answering:
+    """Salt's client with an answer, silence, and what Salt says of silence."""
+
+    def cmd(self, hosts, function, arguments, **_):
+        return {"a": {"ret": "text", "retcode": 0}, "b": False,
+                "c": {"out": "no_return", "ret": "Minion did not return.", "retcode": 1}}  # fmt: skip
+
+
+def test_only_real_answers_count(checker) -> None:
+    assert checker()._answers(Answering(), ["a", "b", "c"], "keepalived.current", "/x") == {"a": ("text", 0)}
+
+
+@pytest.mark.parametrize(("module", "line", "shown"), [
+    ("keepalived", "auth_pass SeCrEt\n", "auth_pass <hidden>\n"),
+    ("mysql_server", "x_password = SeCrEt\n", "x_password = (hidden)\n"),
+])  # fmt: skip
+def test_what_a_host_has_is_told_without_secrets(load_module, tmp_path, module, line, shown) -> None:
+    place = tmp_path / "file"
+    current = load_module("modules", module).current
+    assert current(str(place)) is None
+    place.write_text(line)
+    assert current(str(place)) == shown
+    with pytest.raises(CommandExecutionError, match="cannot be read"):
+        current(str(tmp_path))

@@ -16,6 +16,8 @@ from .lab import Lab
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_ON_CLIENT = "/usr/local/lib/lab/probe.py"
+SESSIONS = Path(__file__).with_name("sessions.py")
+SESSIONS_ON_CLIENT = "/usr/local/lib/lab/sessions.py"
 PASSWORD = "shop-lab-only"
 VIP = "192.168.1.100"
 # Through the binary log, so that both databases get it from wherever it is run.
@@ -46,6 +48,7 @@ def set_up(lab: Lab) -> None:
         60,
     )
     write(lab.plan.host("client").root / PROBE_ON_CLIENT.lstrip("/"), PROBE.read_text())
+    write(lab.plan.host("client").root / SESSIONS_ON_CLIENT.lstrip("/"), SESSIONS.read_text())
 
 
 def connect(lab: Lab, count: int, *options: str) -> list[dict[str, Any]]:
@@ -77,12 +80,12 @@ class Gap:
     attempts: int
 
 
-class Probe:
-    """The probe running on the client in the background."""
+class Background:
+    """A program on the client that runs beside the test and prints a JSON object a line."""
 
-    def __init__(self, lab: Lab, *options: str) -> None:
+    def __init__(self, lab: Lab, *words: str) -> None:
         self.lines: list[dict[str, Any]] = []
-        self._run = lab.popen("client", ["/opt/salt/bin/python", "-u", PROBE_ON_CLIENT, VIP, *options])
+        self._run = lab.popen("client", ["/opt/salt/bin/python", "-u", *words])
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def _read(self) -> None:
@@ -90,10 +93,8 @@ class Probe:
         for line in self._run.stdout:
             self.lines.append(json.loads(line))
 
-    def __enter__(self) -> Probe:
+    def start(self) -> None:
         self._reader.start()
-        self.wait_until("the probe's first answer", lambda lines: any("server" in line for line in lines))
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._run.terminate()
@@ -110,6 +111,48 @@ class Probe:
     def mark(self) -> int:
         """Where we are, to ask later what happened since."""
         return len(self.lines)
+
+
+class Sessions(Background):
+    """Long-lived sessions through virtual addresses: ``Sessions(lab, {"192.168.1.100": 200})``."""
+
+    def __init__(self, lab: Lab, wanted: dict[str, int]) -> None:
+        super().__init__(lab, SESSIONS_ON_CLIENT, PASSWORD, *(f"{host}={count}" for host, count in wanted.items()))
+
+    def __enter__(self) -> Sessions:
+        self.start()
+        self.wait_until("the sessions to be open", lambda lines: any("asked" in line for line in lines), 120)
+        return self
+
+    @property
+    def opened(self) -> list[tuple[str, int]]:
+        """The virtual address and server_id of each."""
+        return [tuple(one) for one in self.lines[0]["open"]]
+
+    def broken(self, since: int = 0) -> list[dict[str, Any]]:
+        """Those that broke since a mark."""
+        return [line for line in list(self.lines)[since:] if "error" in line]
+
+    def all_asked(self, since: int, times: int = 2, timeout: float = 120) -> None:
+        """Wait until each session has been asked so often since the mark."""
+
+        def done(lines: list[dict[str, Any]]) -> bool:
+            # The first round had begun before.
+            return sum("asked" in line for line in lines[since:]) > times
+
+        self.wait_until("every session to be asked", done, timeout)
+
+
+class Probe(Background):
+    """The probe running on the client in the background."""
+
+    def __init__(self, lab: Lab, *options: str) -> None:
+        super().__init__(lab, PROBE_ON_CLIENT, VIP, *options)
+
+    def __enter__(self) -> Probe:
+        self.start()
+        self.wait_until("the probe's first answer", lambda lines: any("server" in line for line in lines))
+        return self
 
     def steady(self, since: int, answers: int = 40, timeout: float = 90) -> None:
         """Wait until the last ``answers`` attempts since the mark were all served."""

@@ -5,6 +5,7 @@
     packages  /srv/packages, a package repository with what the formula installs: a LAN has no uplink
     kernel    /usr/lib/modules of the guests' kernel, and beside the tree the kernel itself
     sources   the tarballs of keepalived and ipvsadm, unchanged upstream ones from Debian's pool
+    keepalived  /opt/keepalived-VERSION, built as the formula builds it; made when a test asks for it
 
 Database hosts whose server comes from another Debian have the first three from there; they are made when a
 lab asks for them.
@@ -20,6 +21,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,7 +31,17 @@ from pathlib import Path
 
 from .command import CLEAN_ENVIRONMENT, run
 from .disk import mount_overlay, unmount
-from .plan import CACHE, DEFAULT_FLAVOR, FLAVORS, NEWER_SUITE, SUITE, Flavor, HostPlan, LabError
+from .plan import (
+    CACHE,
+    DEFAULT_FLAVOR,
+    FLAVORS,
+    NEWER_SUITE,
+    REPOSITORY,
+    SUITE,
+    Flavor,
+    HostPlan,
+    LabError,
+)
 from .progress import step
 
 SALT = "3008.3"
@@ -44,9 +56,12 @@ BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev", "python3-venv"]
 # compares with this and with the flavors' packages).
 COMMON_PACKAGES = [
     "gcc", "make", "pkg-config", "libc6-dev", "libssl-dev", "libnl-3-dev", "libnl-genl-3-dev", "libnftnl-dev",
-    "libmnl-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev",
+    "libmnl-dev", "libpcre2-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev",
 ]  # fmt: skip
 SOURCES = ["keepalived", "ipvsadm"]
+# The versions of keepalived that the corpus is tried on, and the Debian whose pool has the upstream tarball.
+KEEPALIVED_SUITES = {"2.2.7": "bookworm", "2.3.4": NEWER_SUITE}
+KEEPALIVED_STATE = REPOSITORY / "mysql_ha/director/keepalived.sls"
 # Files that would change this machine's own kernel settings if a container applied them at boot.
 GLOBAL_SYSCTLS = Path("usr/lib/sysctl.d")
 UNWANTED_UNITS = [
@@ -106,6 +121,50 @@ def ensure_layers(mirror_uri: str | None, with_kernel: bool, database: Flavor) -
         if with_kernel:
             kernel = _layer("kernel", [common.base.name], "kernel with IPVS", _make_kernel, found, common.base)
         return Layers(common, _system(database, found), sources, kernel)
+
+
+@dataclass(frozen=True)
+class Keepalived:
+    """A keepalived that was built from its tarball, for the images' Debian."""
+
+    version: str
+    layer: Path
+    base: Path
+
+    @property
+    def folder(self) -> str:
+        """Where it lies on a host that has the layer: the program, and beside it the libraries it needs."""
+        return f"/opt/keepalived-{self.version}"
+
+    @property
+    def program(self) -> list[str]:
+        """The words that run it on this machine, whose C library may be older, with the image's libraries."""
+        own = self.layer / self.folder.lstrip("/")
+        loader = next(self.base.glob("usr/lib*/ld-linux*.so.*"))
+        libraries = [own / "lib", *self.base.glob("usr/lib/*-linux-gnu")]
+        return [str(loader), "--library-path", ":".join(map(str, libraries)), str(own / "keepalived")]
+
+
+def ensure_keepalived(version: str, mirror_uri: str | None = None) -> Keepalived:
+    """Build a keepalived as the formula builds it, unless it lies there."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _clear_workspaces()
+        found = mirror_uri or mirror()
+        base = _layer("base", [SUITE, BASE_PACKAGES, UNWANTED_UNITS], f"Debian base system ({SUITE})",
+                      _make_base, found, SUITE)  # fmt: skip
+        recipe = [base.name, version, COMMON_PACKAGES, _configure()]
+        layer = _layer("keepalived", recipe, f"keepalived {version}", _make_keepalived, found, base, version)
+        return Keepalived(version, layer, base)
+
+
+def _configure() -> str:
+    """The formula's own line that configures keepalived's sources."""
+    found = re.search(r"\./configure .*?(?=\n +- )", KEEPALIVED_STATE.read_text(), re.DOTALL)
+    if found is None:
+        raise LabError(f"{KEEPALIVED_STATE} does not say how keepalived is configured")
+    return " ".join(found[0].split())
 
 
 def _system(flavor: Flavor, mirror_uri: str) -> System:
@@ -190,7 +249,7 @@ def _make_packages(place: Path, mirror_uri: str, suite: str, base: Path, wanted:
 def _make_sources(place: Path, mirror_uri: str, base: Path) -> None:
     with _workspace(base, mirror_uri) as root:
         _apt(root, "install", "-y", "--no-install-recommends", "dpkg-dev")
-        _use_newer_suite(root, "deb-src", mirror_uri)
+        _use_other_suite(root, "deb-src", mirror_uri)
         target = root / "root"
         _chroot(root, "sh", "-c", 'cd /root && exec apt-get source --download-only --tar-only "$@"', "-", *SOURCES)
         place.mkdir()
@@ -199,9 +258,35 @@ def _make_sources(place: Path, mirror_uri: str, base: Path) -> None:
             shutil.copy(tarball, place / f"{name}-{rest.replace('.orig', '')}")
 
 
+def _make_keepalived(place: Path, mirror_uri: str, base: Path, version: str) -> None:
+    own = place / f"opt/keepalived-{version}"
+    with _workspace(base, mirror_uri) as root:
+        _apt(root, "install", "-y", "--no-install-recommends", "dpkg-dev", *COMMON_PACKAGES)
+        _use_other_suite(root, "deb-src", mirror_uri, KEEPALIVED_SUITES[version])
+        steps = [
+            "cd /root",
+            "apt-get -q source --download-only --tar-only keepalived",
+            "mkdir sources",
+            f"tar -xf keepalived_{version}.orig.tar.gz -C sources --strip-components=1",
+            "cd sources",
+            _configure(),
+            "make -s -j$(nproc)",
+            "make -s install DESTDIR=/root/stage",
+        ]
+        _chroot(root, "sh", "-ec", " && ".join(steps))
+        (own / "lib").mkdir(parents=True)
+        shutil.copy(root / "root/stage/usr/sbin/keepalived", own)
+        linked = run(["chroot", root, "ldd", "/root/stage/usr/sbin/keepalived"], env=_environment()).stdout
+        for library in map(Path, re.findall(r"=> (/\S+)", linked)):
+            # What the base system has is there already; above all the C library, which fits no other one's loader.
+            if not list(base.glob(f"usr/lib/*-linux-gnu/{library.name}")):
+                shutil.copy(root / str(library).lstrip("/"), own / "lib" / library.name)
+    run(["patchelf", "--set-rpath", "$ORIGIN/lib", own / "keepalived"])
+
+
 def _make_kernel(place: Path, mirror_uri: str, base: Path) -> None:
     with _workspace(base, mirror_uri) as root:
-        _use_newer_suite(root, "deb", mirror_uri)
+        _use_other_suite(root, "deb", mirror_uri)
         _chroot(root, "sh", "-c", "cd /root && exec apt-get download user-mode-linux")
         package = next((root / "root").glob("user-mode-linux_*.deb"))
         _chroot(root, "dpkg-deb", "-x", f"/root/{package.name}", "/root/uml")
@@ -224,8 +309,8 @@ def _make_kernel(place: Path, mirror_uri: str, base: Path) -> None:
     )
 
 
-def _use_newer_suite(root: Path, kind: str, mirror_uri: str) -> None:
-    (root / "etc/apt/sources.list.d/newer.list").write_text(_apt_line(kind, mirror_uri, NEWER_SUITE))
+def _use_other_suite(root: Path, kind: str, mirror_uri: str, suite: str = NEWER_SUITE) -> None:
+    (root / "etc/apt/sources.list.d/newer.list").write_text(_apt_line(kind, mirror_uri, suite))
     _chroot(root, "apt-get", "update", "-q")
 
 
