@@ -10,9 +10,9 @@ from . import salt
 from .command import run
 from .identity import write
 from .lab import Lab
+from .measuring import in_new_lab
 from .plan import REPOSITORY, LabError
-from .prepare import prepare, require_root
-from .progress import say, say_meanwhile, step, warn
+from .progress import say, say_meanwhile, step
 
 LAB = "bench"
 FIGURES = REPOSITORY / "build" / "bench.json"
@@ -29,20 +29,7 @@ Figures = dict[str, dict[str, float]]
 
 def main() -> int:
     """Run all measurements; the exit status."""
-    try:
-        require_root()
-        prepare()
-        lab = Lab(LAB)
-        with lab.only_me():
-            lab.down(purge=True)
-            try:
-                return _bench(lab)
-            finally:
-                with step("take the lab down"):
-                    lab.down(purge=True)
-    except LabError as error:
-        warn(f"bench: {error}")
-        return 1
+    return in_new_lab(LAB, "bench", _bench)
 
 
 def _bench(lab: Lab) -> int:

@@ -13,9 +13,9 @@ import yaml
 from . import salt
 from .identity import write
 from .lab import Lab
+from .measuring import in_new_lab
 from .plan import REPOSITORY, LabError
-from .prepare import prepare, require_root
-from .progress import say, say_meanwhile, step, warn
+from .progress import say, say_meanwhile, step
 
 LAB = "apply"
 FIGURES = REPOSITORY / "build" / "bench-apply.json"
@@ -31,20 +31,7 @@ Figures = dict[str, Any]
 
 def main() -> int:
     """Run all measurements; the exit status."""
-    try:
-        require_root()
-        prepare()
-        lab = Lab(LAB)
-        with lab.only_me():
-            lab.down(purge=True)
-            try:
-                return _bench(lab)
-            finally:
-                with step("take the lab down"):
-                    lab.down(purge=True)
-    except LabError as error:
-        warn(f"bench-apply: {error}")
-        return 1
+    return in_new_lab(LAB, "bench-apply", _bench)
 
 
 def _bench(lab: Lab) -> int:

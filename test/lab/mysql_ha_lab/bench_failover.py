@@ -17,9 +17,9 @@ from . import client, cluster, salt
 from .client import Probe
 from .command import run, wait_for
 from .lab import Lab
+from .measuring import in_new_lab
 from .plan import DIRECTORS, REPOSITORY, LabError
-from .prepare import prepare, require_root
-from .progress import say, say_meanwhile, step, warn
+from .progress import say, say_meanwhile, step
 
 LAB = "failover"
 FIGURES = REPOSITORY / "build" / "bench-failover.json"
@@ -39,20 +39,7 @@ Round = dict[str, Any]
 
 def main() -> int:
     """Run all rounds; the exit status."""
-    try:
-        require_root()
-        prepare()
-        lab = Lab(LAB)
-        with lab.only_me():
-            lab.down(purge=True)
-            try:
-                return _bench(lab)
-            finally:
-                with step("take the lab down"):
-                    lab.down(purge=True)
-    except LabError as error:
-        warn(f"bench-failover: {error}")
-        return 1
+    return in_new_lab(LAB, "bench-failover", _bench)
 
 
 def _bench(lab: Lab) -> int:
