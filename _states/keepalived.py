@@ -103,13 +103,9 @@ def loaded(name, settings, timeout=30):
                 f"keepalived takes these keywords only when it starts, and refuses to reload until then: {keywords}. "
                 "Restart it while another director holds the addresses: systemctl restart keepalived"
             ))  # fmt: skip
-        ret["changes"] = {"configuration": {"old": "another one", "new": name}}
-        if __opts__["test"]:
-            return dict(ret, result=None, comment="keepalived would reload.")
-        __salt__["keepalived.reload"](settings, timeout)
     except (CommandExecutionError, SaltInvocationError) as error:
-        return dict(ret, result=False, changes={}, comment=str(error))
-    return dict(ret, comment="keepalived has reloaded and runs with this configuration.")
+        return dict(ret, result=False, comment=str(error))
+    return _reload(ret, settings, timeout, "keepalived has reloaded and runs with this configuration.")
 
 
 def mod_watch(name, sfun=None, settings=None, timeout=30, **_):
@@ -129,13 +125,20 @@ def mod_watch(name, sfun=None, settings=None, timeout=30, **_):
     try:
         if not ret["result"] or __salt__["keepalived.in_use"](settings) != _UNSEEN:
             return ret
-        ret["changes"] = {"configuration": {"old": "another one", "new": name}}
-        if __opts__["test"]:
-            return dict(ret, result=None, comment="keepalived would reload.")
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return dict(ret, result=False, changes={}, comment=str(error))
+    return _reload(ret, settings, timeout, "keepalived has reloaded.")
+
+
+def _reload(ret, settings, timeout, comment):
+    ret["changes"] = {"configuration": {"old": "another one", "new": ret["name"]}}
+    if __opts__["test"]:
+        return dict(ret, result=None, comment="keepalived would reload.")
+    try:
         __salt__["keepalived.reload"](settings, timeout)
     except (CommandExecutionError, SaltInvocationError) as error:
         return dict(ret, result=False, changes={}, comment=str(error))
-    return dict(ret, comment="keepalived has reloaded.")
+    return dict(ret, comment=comment)
 
 
 _UNSEEN = {"running": True, "configuration": None, "only_at_start": []}

@@ -19,6 +19,7 @@ from keepalived_values import (
     WORD,
     Key,
     check_extra,
+    is_older,
     plain_address,
     too_new,
     yes_no,
@@ -349,7 +350,7 @@ def _values(check: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**check, "weight": f"{number(check['weight'])}{' reverse' if check.get('reverse') is True else ''}"}
 
 
-def check_errors(path: str, given: object, version: tuple[int, ...]) -> Iterator[str]:
+def check_errors(path: str, given: object, version: str) -> Iterator[str]:
     """Say what is wrong with the checks of an endpoint or a server: a word, a mapping, or a list of these."""
     if not isinstance(given, (list, tuple)):
         yield from _one(path, given, version)
@@ -375,7 +376,7 @@ def each(given: object) -> Iterator[Mapping[str, Any]]:
             yield item if isinstance(item, Mapping) else {"type": item}
 
 
-def _one(path: str, item: object, version: tuple[int, ...]) -> Iterator[str]:
+def _one(path: str, item: object, version: str) -> Iterator[str]:
     """Say what is wrong with one check."""
     if not isinstance(item, Mapping):
         if not type_of(item):
@@ -424,7 +425,7 @@ def _missing(path: str, item: Mapping[Any, Any], check: Check) -> Iterator[str]:
             yield f"{path}:{key}: is missing; allowed: {allowed}"
 
 
-def _leaves(path: str, item: Mapping[Any, Any], keys: Mapping[str, Key], version: tuple[int, ...]) -> Iterator[str]:
+def _leaves(path: str, item: Mapping[Any, Any], keys: Mapping[str, Key], version: str) -> Iterator[str]:
     """Say what is wrong with single values, and which of them keepalived does not know yet."""
     for key, entry in keys.items():
         if key in item:
@@ -432,7 +433,7 @@ def _leaves(path: str, item: Mapping[Any, Any], keys: Mapping[str, Key], version
             yield from too_new(f"{path}:{key}", entry.line.since, version)
 
 
-def _urls(path: str, urls: object, version: tuple[int, ...]) -> Iterator[str]:
+def _urls(path: str, urls: object, version: str) -> Iterator[str]:
     """Say what is wrong with what a check of a web server asks for."""
     if not isinstance(urls, (list, tuple)) or not urls:
         shown = "an empty list" if isinstance(urls, (list, tuple)) else kind(urls)
@@ -452,10 +453,10 @@ def _urls(path: str, urls: object, version: tuple[int, ...]) -> Iterator[str]:
             yield f"{own}:{regex}: is given without a regex; allowed: both, or neither"
 
 
-def _joined(path: str, name: str, item: Mapping[Any, Any], version: tuple[int, ...]) -> Iterator[str]:
+def _joined(path: str, name: str, item: Mapping[Any, Any], version: str) -> Iterator[str]:
     """Say what is wrong with values of a check that are right each by itself."""
     user = item.get("user")
-    if name == "misc" and isinstance(user, str) and user.split(" ")[0] != "root" and version < (2, 2, 8):
+    if name == "misc" and isinstance(user, str) and user.split(" ")[0] != "root" and is_older(version, "2.2.8"):
         # `keepalived -t` ends itself when it comes to such a script.
         yield f"{path}:user: is {literal(user)}, which keepalived can test from 2.2.8 on; allowed: root"
     low, high = item.get("min_reply_length", 0), item.get("max_reply_length", 255)

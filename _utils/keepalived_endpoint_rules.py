@@ -199,7 +199,7 @@ def _member(text: object) -> tuple[Service | None, str]:
     return service, ""
 
 
-def _newer(path: str, entry: Mapping[Any, Any], keys: Mapping[str, Key], version: tuple[int, ...]) -> Iterator[str]:
+def _newer(path: str, entry: Mapping[Any, Any], keys: Mapping[str, Key], version: str) -> Iterator[str]:
     """Say which keys the version of keepalived does not know."""
     for name, key in keys.items():
         if name in entry:

@@ -24,6 +24,7 @@ from keepalived_text import (
     word,
     words,
 )
+from keepalived_values import too_new
 from keepalived_vrrp import FILE, GARP_GLOBAL, SCRIPT, USER, sync_daemon
 from pillar_rules import Rule, check_value, decimal, label, not_mappings, part, pattern, whole
 from pillar_words import kind, literal
@@ -192,22 +193,6 @@ def top(settings: Mapping[str, Any]) -> list[str]:
 
 
 # ---- rules
-
-
-def is_older(version: object, since: str) -> bool:
-    """Return whether a version comes before another; not if it is no version."""
-    if not since or not isinstance(version, str) or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){1,3}", version):
-        return False
-    return tuple(map(int, version.split("."))) < tuple(map(int, since.split(".")))
-
-
-def too_new(path: str, since: str, version: object) -> Iterator[str]:
-    """Say that keepalived knows a key only from a later version on."""
-    if is_older(version, since):
-        yield (
-            f"{path}: is not known to keepalived {version}, the mysql_ha:keepalived:version;"
-            f" allowed: from version {since} on"
-        )
 
 
 def errors(section: Mapping[Any, Any]) -> Iterator[str]:

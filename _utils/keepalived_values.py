@@ -6,6 +6,7 @@ Plain Python that knows nothing of Salt. No function here raises, whatever the v
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from pillar_words import kind
 
 DEFAULT_VERSION = "2.3.4"
 MAX_U32 = 4294967295
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){1,3}")
 
 _REFUSED: tuple[tuple[IPv4Network | IPv6Network, str], ...] = (
     (IPv4Network("0.0.0.0/8"), "an address of 'this network' (0.0.0.0/8)"),
@@ -144,23 +146,24 @@ def _reason(write: Callable[[], Any]) -> str:
     return ""
 
 
-def version_of(pillar: object) -> tuple[int, ...]:
-    """Return the version of keepalived that the pillar asks for, in numbers; the default's if it cannot be told."""
+def version_of(pillar: object) -> str:
+    """Return the version of keepalived that the pillar asks for; the default's if it cannot be told."""
     section = pillar.get("keepalived") if isinstance(pillar, Mapping) else None
     text = section.get("version") if isinstance(section, Mapping) else None
-    return numbers(text) or numbers(DEFAULT_VERSION)
+    return text if isinstance(text, str) and _VERSION.fullmatch(text) else DEFAULT_VERSION
 
 
-def numbers(text: object) -> tuple[int, ...]:
-    """Return a version in numbers; empty if it is none."""
-    words = text.split(".") if isinstance(text, str) and len(text) <= 64 else []
-    if not words or not all(word.isascii() and word.isdigit() for word in words):
-        return ()
-    return tuple(map(int, words))
+def is_older(version: object, since: str) -> bool:
+    """Return whether a version comes before another; not if it is no version."""
+    if not since or not isinstance(version, str) or not _VERSION.fullmatch(version):
+        return False
+    return tuple(map(int, version.split("."))) < tuple(map(int, since.split(".")))
 
 
-def too_new(path: str, since: str, version: tuple[int, ...]) -> Iterator[str]:
-    """Say that a keyword came into keepalived after the version that is built."""
-    if since and numbers(since) > version:
-        shown = ".".join(map(str, version))
-        yield f"{path}: is not known to keepalived {shown}; allowed: with mysql_ha:keepalived:version {since} or later"
+def too_new(path: str, since: str, version: object) -> Iterator[str]:
+    """Say that keepalived knows a key only from a later version on."""
+    if is_older(version, since):
+        yield (
+            f"{path}: is not known to keepalived {version}, the mysql_ha:keepalived:version;"
+            f" allowed: from version {since} on"
+        )

@@ -29,6 +29,7 @@ from keepalived_text import (
     word,
     words,
 )
+from keepalived_values import MAX_U32, Key, yes_no
 from pillar_rules import BOOLEAN, INTERFACE, NAME, Rule, is_interface, one_of, seconds, whole
 
 Address = IPv4Address | IPv6Address
@@ -40,26 +41,12 @@ MAX_ADVERTISED = {4: 255, 6: 76}
 SINCE_NO_ADDRESS = "2.2.8"
 
 
-class Key(NamedTuple):
-    """One key of the pillar: how its line is written, and what its value may be."""
-
-    line: Line
-    rule: Rule
-
-
 class Vip(NamedTuple):
     """An address that an instance holds."""
 
     address: Address
     options: Mapping[str, Any]
     """What the pillar says of it: ``prefix``, ``interface``, ``label``, ``scope``."""
-
-
-def truth(value: object) -> str:
-    """Return true or false as keepalived reads them."""
-    if not isinstance(value, bool):
-        raise ValueError(f"neither true nor false: {value!r}")
-    return "true" if value else "false"
 
 
 def _match(value: object) -> str:
@@ -139,16 +126,15 @@ PROGRAM = Rule(
     "the name or the absolute path of a program, one word that keepalived.conf can hold",
     lambda value: isinstance(value, str) and is_word(value),
 )
-_BIGGEST = 4294967295
 _DELAY = seconds("0.000001", "3600")
 _INTERVAL = seconds("0.001", "10")
 
 #: ``vrrp:garp``, for all instances, and those of its keys that an instance can have for itself.
 GARP_GLOBAL = {
     "delay": Key(Line("vrrp_garp_master_delay", number), whole(0, 4294, " of seconds")),
-    "repeat": Key(Line("vrrp_garp_master_repeat", number), whole(1, _BIGGEST)),
-    "refresh": Key(Line("vrrp_garp_master_refresh", number), whole(0, _BIGGEST, " of seconds; 0 for never")),
-    "refresh_repeat": Key(Line("vrrp_garp_master_refresh_repeat", number), whole(1, _BIGGEST)),
+    "repeat": Key(Line("vrrp_garp_master_repeat", number), whole(1, MAX_U32)),
+    "refresh": Key(Line("vrrp_garp_master_refresh", number), whole(0, MAX_U32, " of seconds; 0 for never")),
+    "refresh_repeat": Key(Line("vrrp_garp_master_refresh_repeat", number), whole(1, MAX_U32)),
     "lower_priority_delay": Key(Line("vrrp_garp_lower_prio_delay", number), whole(0, 4294, " of seconds")),
     "lower_priority_repeat": Key(Line("vrrp_garp_lower_prio_repeat", number), whole(0, 2147483647)),
     "interval": Key(Line("vrrp_garp_interval", number), seconds("0.000001", "4294")),
@@ -166,7 +152,7 @@ _NOTIFY = {
     "notify_fault": Key(Line("notify_fault", quoted), SCRIPT),
     "notify_stop": Key(Line("notify_stop", quoted), SCRIPT),
     "notify": Key(Line("notify", quoted), SCRIPT),
-    "smtp_alert": Key(Line("smtp_alert", truth), BOOLEAN),
+    "smtp_alert": Key(Line("smtp_alert", yes_no), BOOLEAN),
 }
 NOTIFY_GROUP = _NOTIFY
 NOTIFY = {

@@ -12,7 +12,8 @@ from itertools import combinations
 from typing import Any
 
 import keepalived_endpoints
-from keepalived_globals import is_older, too_new, uses_scripts
+from keepalived_globals import uses_scripts
+from keepalived_values import is_older, too_new
 from keepalived_vrrp import (
     GARP_GLOBAL,
     INSTANCE_NAME,

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keepalived_vrrp_joints
-from keepalived_globals import REFUSED_ANYWHERE, extra_errors, too_new
+from keepalived_globals import REFUSED_ANYWHERE, extra_errors
 from keepalived_text import UNSAFE, is_word
+from keepalived_values import Key, too_new
 from keepalived_vrrp import (
     BESIDE,
     GARP,
@@ -26,7 +27,6 @@ from keepalived_vrrp import (
     TRACKED_INTERFACE,
     VMAC,
     WORDS,
-    Key,
     host,
     is_host,
 )

@@ -744,7 +744,10 @@ def test_keywords_that_a_version_does_not_know() -> None:
     old, new = [
         pillar("web", ("check", check), ("mysql_ha.keepalived.version", version)) for version in ("2.2.7", "2.2.8")
     ]
-    what = "tls_compliant: is not known to keepalived 2.2.7; allowed: with mysql_ha:keepalived:version 2.2.8 or later"
+    what = (
+        "tls_compliant: is not known to keepalived 2.2.7, the mysql_ha:keepalived:version; "
+        "allowed: from version 2.2.8 on"
+    )
     assert mysql_ha_pillar.errors(old) == [
         f"mysql_ha:endpoints:web:check:{what}",
         f"mysql_ha:endpoints:web:check:urls:0:{what}",
