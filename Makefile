@@ -35,10 +35,10 @@ lint: venv ## ruff, yamllint, salt-lint, shellcheck
 	@$(VENV)/bin/shellcheck .ci/run test/lab/lab test/make-venv test/salt-3006
 
 unit: venv ## fast tests of single modules
-	@$(PYTEST) test/unit
+	@$(PYTEST) -n auto test/unit
 
 functional: venv ## our modules and states in Salt's own loaders, every SLS rendered
-	@$(PYTEST) test/functional
+	@$(PYTEST) -n auto test/functional
 
 integration: venv ## a real Salt master and minion on this machine
 	@$(PYTEST) test/integration

@@ -23,7 +23,7 @@ from keepalived_text import UNSAFE
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
-DELETE = object()
+DELETE = "(deleted)"
 
 HTTP = {"type": "http", "port": 80, "urls": [{"path": "/health"}]}
 SERVERS = {"a": {"address": "10.0.0.5"}, "b": {"address": "10.0.0.6", "weight": 2}}

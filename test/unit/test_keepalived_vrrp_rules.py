@@ -17,7 +17,7 @@ import mysql_ha_pillar
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
 DEFAULTS = yaml.safe_load((ROOT / "mysql_ha" / "defaults.yaml").read_text(encoding="utf-8"))
-DELETE = object()
+DELETE = "(deleted)"
 
 #: Two instances in a group, and one of each kind that can be tracked.
 BASE = yaml.safe_load("""

@@ -21,7 +21,7 @@ import mysql_tls_rules
 from mysql_settings import OWNED
 
 ROOT = Path(__file__).resolve().parents[2]
-DELETE = object()
+DELETE = "(deleted)"
 EXAMPLE = yaml.safe_load((ROOT / "pillar.example").read_text(encoding="utf-8"))["mysql_ha"]
 DEFAULTS = yaml.safe_load((ROOT / "mysql_ha" / "defaults.yaml").read_text(encoding="utf-8"))
 REQUIRED = ("cluster", "nodes", "endpoints", "secrets")

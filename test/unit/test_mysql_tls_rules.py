@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import mysql_tls_rules
 
-DELETE = object()
+DELETE = "(deleted)"
 BODY = base64.encodebytes(b"\x30\x82\x00\x64" + bytes(range(100))).decode()
 KEYS = "days, renew, key, ca_file, certificate_file, key_file"
 PATHS = {"ca_file": "/etc/ssl/ca.pem", "certificate_file": "/etc/ssl/db.pem", "key_file": "/etc/ssl/private/db.key"}
