@@ -41,7 +41,7 @@ functional: venv ## our modules and states in Salt's own loaders, every SLS rend
 	@$(PYTEST) -n auto test/functional
 
 integration: venv ## a real Salt master and minion on this machine
-	@$(PYTEST) test/integration
+	@$(PYTEST) -n auto --dist loadfile test/integration
 
 salt-3006: venv ## unit and functional tests again, with Salt 3006 LTS (needs Python 3.10 or 3.11)
 	@test/salt-3006
