@@ -4,6 +4,8 @@ VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
 DATA_TESTS := test/lab/test_[7-9]_*.py
+# The databases of each flavor are a lab of their own: one process each, beside each other.
+BY_FLAVOR := -n 2 --dist loadgroup
 OURS := _utils _modules _states _runners test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
@@ -51,7 +53,8 @@ spm: venv ## the package for Salt's package manager holds what it should
 
 lab-test: venv ## a cluster of real hosts: installation, replication, failover (root)
 	@test/lab/lab prepare
-	@$(PYTEST) -m "not long" test/lab
+	@$(PYTEST) -m "not long" test/lab/test_[1-5]_*.py
+	@$(PYTEST) -m "not long" $(BY_FLAVOR) test/lab/test_6_databases.py $(DATA_TESTS)
 
 bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (root; half an hour)
 	@test/lab/lab prepare
@@ -73,7 +76,7 @@ test-long: venv ## the long series: random tables against ipvsadm, every keepali
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
 	@$(PYTEST) test/lab/test_5_changes.py test/lab/test_5_corpus.py test/lab/test_5_proof.py
-	@$(PYTEST) $(DATA_TESTS)
+	@$(PYTEST) $(BY_FLAVOR) $(DATA_TESTS)
 	@MYSQL_HA_FLAVORS=mariadb-10.11 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
 
 clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay

@@ -114,15 +114,13 @@ class Databases:
         return int(self.sql(host, "SHOW GLOBAL STATUS LIKE 'Uptime'").split()[1])
 
 
-# "mariadb" is the cluster of the other tests; mariadb-10.11 takes its turn in `make test-long`.
+# mariadb-10.11 takes its turn in `make test-long`.
 FLAVORS = os.environ.get("MYSQL_HA_FLAVORS", "mariadb mysql").split()
 
 
 @pytest.fixture(scope="module", params=FLAVORS)
 def databases(request: pytest.FixtureRequest) -> Databases:
     """A running pair of each flavor."""
-    if request.param == "mariadb":
-        return Databases(request.getfixturevalue("cluster"))
     lab, runs = request.getfixturevalue("pairs")(request.param)
     for result in runs.real.values():
         assert result.ok, result.error or result.problems()
@@ -161,7 +159,7 @@ print("end", flush=True)
 # --- the first runs ---
 
 
-@pytest.mark.parametrize("flavor", [flavor for flavor in FLAVORS if flavor != "mariadb"])
+@pytest.mark.parametrize("flavor", FLAVORS)
 @pytest.mark.parametrize("host", DATABASES)
 def test_from_empty(pairs: Callable[[str], tuple[Lab, FirstRuns]], flavor: str, host: str) -> None:
     _, runs = pairs(flavor)

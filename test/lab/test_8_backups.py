@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -92,11 +91,7 @@ class Backups(Databases):
 @pytest.fixture(scope="module", params=FLAVORS)
 def backups(request: pytest.FixtureRequest) -> Iterator[Backups]:
     """A running pair of each flavor that makes backups; afterwards it makes none, and none are left."""
-    # The labs that stand already; without directors (MYSQL_HA_PAIRS=1) where these tests run alone.
-    if request.param == "mariadb" and not os.environ.get("MYSQL_HA_PAIRS"):
-        found = Backups(request.getfixturevalue("cluster"))
-    else:
-        found = Backups(request.getfixturevalue("pairs")(request.param)[0])
+    found = Backups(request.getfixturevalue("pairs")(request.param)[0])
     found.applied()
     try:
         with found.timed():
