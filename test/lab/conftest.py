@@ -57,6 +57,7 @@ class FirstRuns:
     second_test_mode: Results
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test waits for the installation of everything. Each flavor's tests go to one process."""
     for item in items:
