@@ -4,8 +4,9 @@ VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest
 DATA_TESTS := test/lab/test_[7-9]_*.py
-# The databases of each flavor are a lab of their own: one process each, beside each other.
-BY_FLAVOR := -n 2 --dist loadgroup
+# The databases of each flavor are a lab of their own, and these stand beside each other. What one says is shown as a
+# whole, at its end.
+BY_FLAVOR := $(MAKE) --no-print-directory --jobs=2 --output-sync=target
 OURS := _utils _modules _states _runners test
 YAML := FORMULA pillar.example mysql_ha .salt-lint .yamllint test
 
@@ -54,7 +55,13 @@ spm: venv ## the package for Salt's package manager holds what it should
 lab-test: venv ## a cluster of real hosts: installation, replication, failover (root)
 	@test/lab/lab prepare
 	@$(PYTEST) -m "not long" test/lab/test_[1-5]_*.py
-	@$(PYTEST) -m "not long" $(BY_FLAVOR) test/lab/test_6_databases.py $(DATA_TESTS)
+	@$(BY_FLAVOR) databases-mariadb databases-mysql
+
+databases-%: venv
+	@MYSQL_HA_FLAVORS=$* $(PYTEST) -m "not long" test/lab/test_6_databases.py $(DATA_TESTS)
+
+long-databases-%: venv
+	@MYSQL_HA_FLAVORS=$* $(PYTEST) $(DATA_TESTS)
 
 bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (root; half an hour)
 	@test/lab/lab prepare
@@ -76,7 +83,7 @@ test-long: venv ## the long series: random tables against ipvsadm, every keepali
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
 	@$(PYTEST) test/lab/test_5_changes.py test/lab/test_5_corpus.py test/lab/test_5_proof.py
-	@$(PYTEST) $(BY_FLAVOR) $(DATA_TESTS)
+	@$(BY_FLAVOR) long-databases-mariadb long-databases-mysql
 	@MYSQL_HA_FLAVORS=mariadb-10.11 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
 
 clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay

@@ -57,15 +57,10 @@ class FirstRuns:
     second_test_mode: Results
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for the installation of everything. Each flavor's tests go to one process."""
+    """The first test waits for the installation of everything."""
     for item in items:
         item.add_marker(pytest.mark.timeout(2400))
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        flavors = [parameters[name] for name in ("databases", "backups", "replica", "flavor") if name in parameters]
-        if flavors:
-            item.add_marker(pytest.mark.xdist_group(flavors[0]))
 
 
 @pytest.fixture(scope="session")
