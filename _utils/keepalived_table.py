@@ -14,13 +14,13 @@ applies new thresholds only along with something else (2.2.7 to 2.4.3, ``clear_d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ipvs_plan as plan
 import ipvs_rules as rules
 import keepalived_endpoints as endpoints
-from ipvs_model import Entry, Server, ServerKey, ServiceKey, Table
+from ipvs_model import Entry, Server, ServerKey, Service, ServiceKey, Table
 from ipvs_plan import Change
 from keepalived_dump import Held, HeldServer, HeldService
 from pillar_rules import part
@@ -140,8 +140,7 @@ def disagreements(wanted: Table, held: Held) -> list[str]:
         own = held.get(key)
         if own is None:
             continue
-        if own.service.scheduler != entry.service.scheduler:
-            found.append(f"{key.name}: it has the scheduler {own.service.scheduler}, not {entry.service.scheduler}")
+        found += [f"{key.name}: {words}" for words in _set_otherwise(key, own.service, entry.service)]
         found += [
             f"{key.name}: it has no server {server.name}" for server in entry.servers if server not in own.servers
         ]
@@ -151,6 +150,18 @@ def disagreements(wanted: Table, held: Held) -> list[str]:
             if there is not None:
                 found += [f"{key.name} -> {server.name}: it has the {words}" for words in _unlike(there, value)]
     return found
+
+
+def _set_otherwise(key: ServiceKey, own: Service, wanted: Service) -> Iterator[str]:
+    """Yield what a service is set to otherwise. Each of it: a reload is over only when keepalived has all of it."""
+    here, there = (service._replace(engine="").as_dict(key.family) for service in (own, wanted))
+    for name in here | there:
+        if name not in here:
+            yield f"it has no {name} {there[name]} yet"
+        elif name not in there:
+            yield f"it still has the {name} {here[name]}"
+        elif here[name] != there[name]:
+            yield f"it has the {name} {here[name]}, not {there[name]}"
 
 
 def _unlike(there: HeldServer, value: Server) -> Iterable[str]:
