@@ -57,10 +57,15 @@ class FirstRuns:
     second_test_mode: Results
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks which tests are `long`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for the installation of everything."""
+    """The first test waits for the installation of everything. What needs one flavor only is `long` on the others."""
     for item in items:
         item.add_marker(pytest.mark.timeout(2400))
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        short = item.get_closest_marker("short_on")
+        if short and parameters["databases"] not in short.args:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

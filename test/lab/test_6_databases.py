@@ -196,6 +196,7 @@ def configured(result: salt.HostResult) -> dict[str, Any]:
     return next(state for state in result.states if state["function"] == "mysql_server.configured")
 
 
+@pytest.mark.short_on("mysql")
 def test_a_run_under_load_drops_no_connection_and_restarts_no_replication(databases: Databases) -> None:
     dump = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
     before = databases.sql("mysql1", dump)
@@ -216,6 +217,7 @@ def test_a_run_under_load_drops_no_connection_and_restarts_no_replication(databa
     assert databases.sql("mysql1", "SELECT @@GLOBAL.max_connections") == "151"
 
 
+@pytest.mark.short_on("mysql")
 def test_what_was_changed_by_hand_is_changed_back(databases: Databases) -> None:
     databases.sql("mysql1", "SET GLOBAL sync_binlog = 7")
     predicted = ours(databases.apply("test=True", target="mysql1")["mysql1"])
@@ -249,6 +251,7 @@ def test_the_server_refuses_settings_before_they_are_used(databases: Databases) 
     assert databases.uptime("mysql1") >= uptime
 
 
+@pytest.mark.short_on("mariadb")
 def test_a_setting_that_needs_a_restart_waits_for_it_and_the_orchestration_goes_one_by_one(
     databases: Databases,
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_setting_that_needs_a_restart_waits_for_it_and_the_orchestration_goes_
     assert databases.orchestrate("mysql_ha.orch.restart").returncode == 0
 
 
+@pytest.mark.short_on("mariadb")
 def test_a_server_that_does_not_start_gets_its_old_configuration_back(databases: Databases) -> None:
     before = databases.read("mysql1", databases.config)
     untouched = databases.uptime("mysql2")
@@ -292,6 +296,7 @@ def test_a_server_that_does_not_start_gets_its_old_configuration_back(databases:
         databases.wait_for_channels()
 
 
+@pytest.mark.short_on("mysql")
 def test_a_full_disk_leaves_the_old_configuration(databases: Databases) -> None:
     folder = databases.config.rsplit("/", 1)[0]
     before = databases.read("mysql1", databases.config)
@@ -442,6 +447,7 @@ def test_another_replication_password_reaches_accounts_and_channels(databases: D
 # --- replication ---
 
 
+@pytest.mark.short_on("mysql")
 def test_conflicting_rows_stop_the_replication_and_everything_tells(databases: Databases) -> None:
     sql = databases.sql
     sql("mysql1", "CREATE TABLE IF NOT EXISTS shop.conflict (id INT PRIMARY KEY, note VARCHAR(20))")
@@ -543,6 +549,7 @@ def test_file_and_position_is_refused_with_an_explanation(databases: Databases) 
     databases.wait_for_channels()
 
 
+@pytest.mark.short_on("mariadb")
 def test_without_tls_only_when_it_is_said(databases: Databases) -> None:
     with databases.pillar(replication={"tls": False}):
         databases.applied()
@@ -586,6 +593,7 @@ true
 """
 
 
+@pytest.mark.short_on("mysql")
 def test_secrets_are_found_nowhere(databases: Databases) -> None:
     lab = databases.lab
     secrets = {"replication": f"{MARK}-replication", "accounts": {"app": f"{MARK}-app"}}
