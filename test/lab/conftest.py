@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.timeout(2400))
         parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         short = item.get_closest_marker("short_on")
-        if short and parameters["databases"] not in short.args:
+        if short and not {parameters.get("databases"), parameters.get("backups")} & {*short.args}:
             item.add_marker(pytest.mark.long)
 
 

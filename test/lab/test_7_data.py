@@ -210,6 +210,7 @@ def test_a_copy_that_loses_power_in_the_middle_begins_again(
     assert pair.call("mysql2", "mysql_data.kept") == {}
 
 
+@pytest.mark.short_on("mysql")
 def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
     pair.sql("mysql1", "DELETE FROM shop.visits WHERE note = 'alone'")
     before = pair.settled()
@@ -303,6 +304,7 @@ def test_a_rebuild_needs_two_databases_by_name(pair: Pair) -> None:
     assert pair.call("mysql2", "mysql_data.kept") == {}
 
 
+@pytest.mark.short_on("mariadb")
 def test_two_histories_are_refused_until_the_pillar_names_one(pair: Pair) -> None:
     pair.settled()
     forget = pair.call("mysql1", "mysql_replication.forget")
@@ -331,6 +333,7 @@ def test_two_histories_are_refused_until_the_pillar_names_one(pair: Pair) -> Non
     pair.discard("mysql2")
 
 
+@pytest.mark.short_on("mariadb")
 def test_data_that_no_binary_log_ever_had_is_adopted(pair: Pair) -> None:
     """A server from before its binary log, and an empty one beside it."""
     before = pair.settled()

@@ -109,6 +109,7 @@ def backups(request: pytest.FixtureRequest) -> Iterator[Backups]:
 # --- by the timer ---
 
 
+@pytest.mark.short_on("mariadb")
 def test_the_timer_comes_by_a_run_that_says_so_beforehand(backups: Backups) -> None:
     predicted, done = backups.first
     assert predicted == done
@@ -311,6 +312,7 @@ def test_an_emptied_node_is_restored_and_joins_with_all_rows(backups: Backups, m
     assert not any(result.changed for result in backups.applied().values())
 
 
+@pytest.mark.short_on("mysql")
 def test_a_restore_that_loses_power_is_done_by_the_next_one(backups: Backups) -> None:
     backups.made()
     mark = f"power-{time.time()}"
