@@ -28,19 +28,11 @@ from pillars import ARTICLE, EXAMPLE, as_yaml, changed  # noqa: E402
 
 # A pillar that cannot work, the sentence that says so.
 WRONG_PILLARS = {
-    "role": (
-        changed(EXAMPLE, "nodes", "mysql2", "role", "slave"),
-        "mysql_ha:nodes:mysql2:role: is 'slave'; allowed: director, database, replica, arbiter",
-    ),
     "vip": (
         changed(EXAMPLE, "endpoints", "write", "address", "192.168.1.1000"),
         "mysql_ha:endpoints:write:address: is ",
     ),
     "server_id": (changed(EXAMPLE, "nodes", "mysql2", "server_id", 1), "mysql_ha:nodes:mysql2:server_id: is 1"),
-    "serves": (
-        changed(EXAMPLE, "endpoints", "write", "serves", "writer"),
-        "mysql_ha:endpoints:write:serves: is 'writer'",
-    ),
 }
 REUSE = bool(os.environ.get("MYSQL_HA_LAB_REUSE"))
 Results = dict[str, HostResult]
