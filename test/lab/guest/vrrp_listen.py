@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 
-PROTOCOL, GROUP = 112, "224.0.0.18"
+PROTOCOL, GROUP, INTERFACE = 112, "224.0.0.18", "eth0"
 
 
 def parsed(packet, at):
@@ -37,8 +37,9 @@ def main():
     """Listen, and print."""
     end = time.monotonic() + float(sys.argv[1])
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, PROTOCOL) as listener:
-        everywhere = struct.pack("!4sI", socket.inet_aton(GROUP), socket.INADDR_ANY)
-        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, everywhere)
+        # By its interface: these hosts have no route that leads to the group.
+        membership = struct.pack("=4s4si", socket.inet_aton(GROUP), bytes(4), socket.if_nametoindex(INTERFACE))
+        listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         while (left := end - time.monotonic()) > 0:
             listener.settimeout(left)
             try:
