@@ -104,6 +104,7 @@ def wait_for_service(lab: Lab, director: str, vip: str, servers: dict[str, int])
     )
 
 
+@pytest.mark.long
 def test_another_weight(changing: Changing) -> None:
     with changing.change("weight of mysql1 from 3 to 5") as pillar:
         pillar["nodes"]["mysql1"]["weight"] = 5
@@ -165,6 +166,7 @@ def test_an_endpoint_comes_and_goes(changing: Changing) -> None:
         assert service(lab, director, THIRD_VIP) == {}
 
 
+@pytest.mark.long
 def test_thresholds_alone(changing: Changing) -> None:
     """keepalived does not apply a reload that changes only these; the formula does."""
     with changing.change("upper_threshold of mysql1 behind read") as pillar:

@@ -196,6 +196,7 @@ def test_every_kind_of_endpoint_is_right_and_a_second_run_changes_nothing(direct
     assert director.run("sh", "-c", "ls /tmp/keepalived* || true") == ""
 
 
+@pytest.mark.long
 def test_thresholds_that_only_the_pillar_has_changed(director: Director) -> None:
     pid, reloads = director.pid(), director.reloads()
     director.use(changed(director.pillar, "endpoints", "proof", "servers", "one", {
