@@ -311,6 +311,8 @@ def test_what_keepalived_refuses_changes_nothing(director: Director) -> None:
 @pytest.mark.long
 def test_a_file_that_keepalived_has_not_read_is_read(director: Director) -> None:
     """As when a run was broken off between the file and the reload."""
+    director.use(pillar())
+    assert director.apply().ok
     reloads = director.reloads()
     director.run("cp", "--archive", CONF, "/run/good.conf")
     director.run("sed", "--in-place", "s/lvs_sched wrr/lvs_sched rr/", CONF)
@@ -325,6 +327,7 @@ def test_a_file_that_keepalived_has_not_read_is_read(director: Director) -> None
 
 @pytest.mark.long
 def test_nothing_is_reloaded_without_a_change(director: Director) -> None:
+    assert director.apply().ok
     reloads = director.reloads()
     director.run("chmod", "644", CONF)
     assert set(director.brought()) == {CONFIGURED}
