@@ -327,6 +327,7 @@ def test_a_file_that_keepalived_has_not_read_is_read(director: Director) -> None
 
 @pytest.mark.long
 def test_nothing_is_reloaded_without_a_change(director: Director) -> None:
+    director.use(pillar())
     assert director.apply().ok
     reloads = director.reloads()
     director.run("chmod", "644", CONF)
