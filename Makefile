@@ -61,7 +61,7 @@ databases-%: venv
 	@MYSQL_HA_FLAVORS=$* $(PYTEST) -m "not long" test/lab/test_6_databases.py $(DATA_TESTS)
 
 long-databases-%: venv
-	@MYSQL_HA_FLAVORS=$* $(PYTEST) $(DATA_TESTS)
+	@MYSQL_HA_FLAVORS=$* $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
 
 bench: venv ## how long the ipvs modules take, against ipvsadm and pyroute2 (root; half an hour)
 	@test/lab/lab prepare
@@ -84,7 +84,7 @@ test-long: venv ## the long series: random tables against ipvsadm, every keepali
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
 	@$(PYTEST) test/lab/test_5_changes.py test/lab/test_5_corpus.py test/lab/test_5_proof.py
 	@$(BY_FLAVOR) long-databases-mariadb long-databases-mysql
-	@MYSQL_HA_FLAVORS=mariadb-10.11 $(PYTEST) test/lab/test_6_databases.py $(DATA_TESTS)
+	@$(BY_FLAVOR) long-databases-mariadb-10.11
 
 clean: ## throw away build/; the lab's images in /var/cache/mysql_ha-lab stay
 	rm -rf build .pytest_cache .ruff_cache .hypothesis
