@@ -74,7 +74,7 @@ class Directors:
         yield
         began = time.time()
         self.lab.run(name, ["systemctl", "start", "keepalived"])
-        words = ["journalctl", "-q", "-u", "keepalived", "-o", "cat", f"--since=@{began:.0f}"]
+        words = ["journalctl", "-q", "-u", "keepalived", "-o", "cat", f"--since=@{int(began)}"]
         wait_for(f"{name} to stand by", lambda: "Entering BACKUP STATE" in self.lab.run(name, words).stdout, 60, 0.5)
 
     def move(self, to: str) -> None:
@@ -176,15 +176,8 @@ def test_a_group_moves_as_one(directors: Directors) -> None:
     directors.lab.run(holder, ["sh", "-c", "echo 1 > /run/unwell"])
     directors.wait_for(other, VIP, SECOND_VIP)
     directors.lab.run(holder, ["sh", "-c", "echo 0 > /run/unwell"])
-    # It stands by again: when the other one is not well, both come back.
-    words = ["journalctl", "-q", "-u", "keepalived", "-o", "cat", "-n", "50"]
-    wait_for(
-        f"{holder} to stand by",
-        lambda: "VRRP_Group(both) Syncing instances to BACKUP state" in directors.lab.run(holder, words).stdout,
-        60,
-        0.5,
-    )
     assert directors.holders() == directors.holders(SECOND_VIP) == [other]
+    # The first one is well again: it takes both when the other one is not.
     directors.lab.run(other, ["sh", "-c", "echo 1 > /run/unwell"])
     directors.wait_for(holder, VIP, SECOND_VIP)
     directors.lab.run(other, ["sh", "-c", "echo 0 > /run/unwell"])

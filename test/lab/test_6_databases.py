@@ -578,8 +578,6 @@ while time.time() < end and os.path.exists("/run/lab-sampling"):
             if sys.argv[1].encode() in text and int(place[6:]) != os.getpid() and text not in seen:
                 seen.add(text)
                 print(text, flush=True)
-    # No process lives so short, and the hosts share two processors with this.
-    time.sleep(0.005)
 print("sampled", flush=True)
 """
 # Where anybody on the host may read, and the job cache, logs and binary logs whoever may read them.

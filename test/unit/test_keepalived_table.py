@@ -256,7 +256,7 @@ def test_what_keepalived_has_otherwise(view, sentence) -> None:
     assert "it still has tcp 192.0.2.2:1" in table.disagreements(asked().wanted, both)
 
 
-MARKED = {"scheduler": "sh", "flags": ["sh-port"]}
+BY_PORT = {"scheduler": "sh", "flags": ["sh-port"]}
 
 
 @pytest.mark.parametrize(("endpoint", "words", "sentence"), [
@@ -265,9 +265,9 @@ MARKED = {"scheduler": "sh", "flags": ["sh-port"]}
     ({"persistence_timeout": 30}, {"persistence": {"timeout": 60}}, "it has the persistence_timeout 60, not 30"),
     ({"persistence_timeout": 30, "persistence_netmask": "255.255.255.0"}, {"persistence": {"timeout": 30}},
      "it has no persistence_netmask 255.255.255.0 yet"),
-    ({"scheduler": "sh", "scheduler_flags": ["sh-fallback"]}, MARKED,
+    ({"scheduler": "sh", "scheduler_flags": ["sh-fallback"]}, BY_PORT,
      "it has the scheduler_flags ['sh-port'], not ['sh-fallback']"),
-    ({"scheduler": "sh"}, MARKED, "it still has the scheduler_flags ['sh-port']"),
+    ({"scheduler": "sh"}, BY_PORT, "it still has the scheduler_flags ['sh-port']"),
 ])  # fmt: skip
 def test_a_reload_is_over_when_keepalived_has_all_that_a_service_is_set_to(endpoint, words, sentence) -> None:
     """Else the table would be put right a moment before keepalived does that itself."""
