@@ -134,20 +134,21 @@ def test_other_checks_and_timeouts(changing: Changing) -> None:
 
 def test_drain_and_remove_a_server_and_add_it_again(changing: Changing) -> None:
     lab = changing.lab
+    weight = changing.pillar["nodes"]["mysql1"]["weight"]
     with changing.change("mysql2 drained from read") as pillar:
         pillar["endpoints"]["read"]["servers"]["mysql2"] = {"weight": 0}
     for director in DIRECTORS:
-        wait_for_service(lab, director, READ_VIP, {MYSQL1: 5, MYSQL2: 0})
+        wait_for_service(lab, director, READ_VIP, {MYSQL1: weight, MYSQL2: 0})
     with changing.change("mysql2 removed from read", concerns={(READ_VIP, 2)}) as pillar:
         del pillar["endpoints"]["read"]["servers"]["mysql2"]
     for director in DIRECTORS:
-        wait_for_service(lab, director, READ_VIP, {MYSQL1: 5})
+        wait_for_service(lab, director, READ_VIP, {MYSQL1: weight})
     # Those that it concerned are told at once, and do not hang until a timeout of theirs.
     assert len(changing.sessions.broken()) == SESSIONS // 4
     with changing.change("mysql2 added to read") as pillar:
         pillar["endpoints"]["read"]["servers"]["mysql2"] = {}
     for director in DIRECTORS:
-        wait_for_service(lab, director, READ_VIP, {MYSQL1: 5, MYSQL2: 3})
+        wait_for_service(lab, director, READ_VIP, {MYSQL1: weight, MYSQL2: 3})
 
 
 @pytest.mark.long

@@ -167,8 +167,13 @@ def director(cluster: Lab):
         cluster.run(host, ["ip", "address", "replace", f"{VIP}/32", "dev", interface])
     # A director sees the end of a connection late; the shorter, the sooner a drain ends.
     one.call("ipvs.set_timeouts", tcp_fin=1)
+    of_keepalived = one.call("ipvs.daemons")
     yield one
     one.call("ipvs.set_timeouts", tcp_fin=120)
+    # keepalived does not see that the tests have stopped its own, and without it the other director knows no session.
+    for state, options in of_keepalived.items():
+        if state not in one.call("ipvs.daemons"):
+            assert one.call("ipvs.start_daemon", state, **options)
     one.close()
     for host, interface in hosts.items():
         cluster.run(host, ["ip", "address", "delete", f"{VIP}/32", "dev", interface], check=False)
