@@ -110,6 +110,8 @@ def _down(lab: Lab, asked: argparse.Namespace) -> int:
 def apply(lab: Lab, arguments: list[str]) -> int:
     """Apply the formula everywhere and judge the answers."""
     salt.copy_formula(lab)
+    # A host that was booted a moment ago would miss the call.
+    salt.wait_for_minions(lab, [name for name in lab.plan.hosts if lab.host(name).is_running()])
     results = salt.apply(lab, *arguments)
     for result in results.values():
         if result.failed:

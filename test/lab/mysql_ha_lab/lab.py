@@ -39,6 +39,8 @@ class Lab:
     ) -> None:
         self.plan: LabPlan = lab_plan(name, not kernel_has_ipvs(), database, without, also)
         self.key = self.plan.directory / "ssh_key"
+        self.just_booted: set[str] = set()
+        """Hosts that were switched on again, and whose minion has not been heard of since."""
 
     @contextmanager
     def only_me(self) -> Iterator[None]:
@@ -196,6 +198,7 @@ class Lab:
 
     def power_off(self, name: str) -> None:
         """Power loss of one host: no process of it gets a chance to say goodbye."""
+        self.just_booted.discard(name)
         self.host(name).power_off()
 
     def boot(self, name: str) -> None:
@@ -206,6 +209,7 @@ class Lab:
         else:
             self._start(machine)
         self._wait_until_up(machine)
+        self.just_booted.add(name)
 
     def freeze(self, name: str, process_name: str | None = None) -> None:
         """Stop a host, or the processes of that name on it, in their tracks (SIGSTOP)."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,14 +191,15 @@ def accept_key(lab: Lab, host: str) -> None:
     wait_for(f"the key of {host}", accepted, 180, 1)
 
 
-def wait_for_minions(lab: Lab, timeout: float = 300) -> None:
-    """Wait until every minion answers; LabError says who does not, and what the services said."""
+def wait_for_minions(lab: Lab, hosts: Collection[str] | None = None, timeout: float = 300) -> None:
+    """Wait until these minions answer, or all; LabError says who does not, and what the services said."""
+    asked = sorted(hosts or lab.plan.hosts)
     silent: set[str] = set()
     restarted = False
 
     def all_answer() -> bool:
         nonlocal silent, restarted
-        silent = silent_minions(lab)
+        silent = silent_minions(lab, asked)
         if silent and not restarted and LOST_WORKER in journal(lab, "master", "salt-master", 1000):
             say("the Salt master lost a worker at its start (saltstack/salt 61734); it is started again")
             lab.run("master", ["systemctl", "restart", "salt-master"])
@@ -207,6 +208,7 @@ def wait_for_minions(lab: Lab, timeout: float = 300) -> None:
 
     try:
         wait_for("every minion to answer", all_answer, timeout, 1)
+        lab.just_booted.difference_update(asked)
     except LabError as error:
         said = [complaints(lab, "master", "salt-master"), *(complaints(lab, host, "salt-minion") for host in silent)]
         raise LabError("\n".join([f"{error}; silent: {', '.join(sorted(silent))}", *said])) from None
@@ -226,18 +228,26 @@ def journal(lab: Lab, host: str, service: str, lines: int) -> str:
         return str(error)
 
 
-def silent_minions(lab: Lab) -> set[str]:
-    """The hosts whose minion does not answer."""
-    said = lab.run("master", ["salt", "--out=json", "--static", "-t", "5", "*", "test.ping"], check=False).stdout
+def wait_for_booted(lab: Lab, target: str) -> None:
+    """Wait until those of the target answer that have just come back: what is published before a minion has subscribed
+    is lost, and ``salt`` would wait for its answer until the timeout."""
+    if booted := fnmatch.filter(lab.just_booted, target):
+        wait_for_minions(lab, booted)
+
+
+def silent_minions(lab: Lab, hosts: Collection[str]) -> set[str]:
+    """Those of the hosts whose minion does not answer."""
+    words = ["salt", "--out=json", "--static", "-t", "5", "-L", ",".join(hosts), "test.ping"]
     try:
-        answers = json.loads(said)
+        answers = json.loads(lab.run("master", words, check=False).stdout)
     except ValueError:
-        return set(lab.plan.hosts)
-    return {host for host in lab.plan.hosts if answers.get(host) is not True}
+        return set(hosts)
+    return {host for host in hosts if answers.get(host) is not True}
 
 
 def call(lab: Lab, target: str, *words: str, timeout: int = 600) -> dict[str, Any]:
     """A module function on some minions, as data by host."""
+    wait_for_booted(lab, target)
     done = lab.run(
         "master",
         ["salt", "--out=json", "--static", "-t", str(timeout), target, *words],
@@ -254,6 +264,7 @@ def apply(
     lab: Lab, *arguments: str, target: str = "*", sls: str = "mysql_ha", report: bool = True
 ) -> dict[str, HostResult]:
     """``salt TARGET state.apply mysql_ha ARGUMENTS``; results by host, told as each host finishes."""
+    wait_for_booted(lab, target)
     # queue: a run that was started by a killed command still goes on; this one then waits for it.
     words = ["env", "PYTHONUNBUFFERED=1", "salt", "--out=json", "--out-indent=-1", "-t", str(APPLY_SECONDS), target,
              "state.apply", sls, "queue=True", *arguments]  # fmt: skip
