@@ -19,6 +19,7 @@ import ipvs_plan
 import ipvs_rules
 import keepalived_conf
 import keepalived_dump
+import keepalived_networks
 import keepalived_process
 import keepalived_table
 import keepalived_verdict
@@ -68,6 +69,38 @@ def config(settings):
         return keepalived_conf.render(settings, __grains__["id"], secrets)
     except _ERRORS as error:
         raise CommandExecutionError(f"keepalived.conf for {__grains__['id']}: {error}") from error
+
+
+def foreign_addresses(settings):
+    """
+    Which virtual addresses are in none of the networks of the interface that gets them, as sentences. Such an address
+    works only where a router sends its packets to the directors.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    Raises ``CommandExecutionError`` when the settings do not describe a director of this name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 keepalived.foreign_addresses '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
+    """
+    present = {name: _addresses(found) for name, found in __salt__["network.interfaces"]().items()}
+    try:
+        return keepalived_networks.foreign_addresses(settings, __grains__["id"], present)
+    except _ERRORS as error:
+        raise CommandExecutionError(f"the virtual addresses of {__grains__['id']}: {error}") from error
+
+
+def _addresses(interface):
+    """What an interface has, as 'address/netmask' or 'address/prefix'."""
+    own = [*interface.get("inet", ()), *interface.get("secondary", ())]
+    found = [f"{one['address']}/{one['netmask']}" for one in own if one.get("netmask")]
+    return found + [
+        f"{one['address']}/{one['prefixlen']}" for one in interface.get("inet6", ()) if one.get("prefixlen")
+    ]
 
 
 def redact(text):

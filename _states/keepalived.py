@@ -24,7 +24,8 @@ def configured(name, settings):
     this host before it replaces the old one; when keepalived refuses it, the old one stays and the comment
     has keepalived's own words. ``changes`` hold a diff in which the password is hidden.
 
-    In test mode it is checked too, if the keepalived of the settings' version is installed already.
+    In test mode it is checked too, if the keepalived of the settings' version is installed already. There is a warning
+    for each virtual address that is in none of the networks of its interface.
 
     name
         Path of keepalived.conf.
@@ -41,9 +42,12 @@ def configured(name, settings):
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{name} is as specified."}
     try:
         new = __salt__["keepalived.config"](settings)
+        warnings = __salt__["keepalived.foreign_addresses"](settings)
         old = _read(name)
     except CommandExecutionError as error:
         return dict(ret, result=False, comment=str(error))
+    if warnings:
+        ret["warnings"] = warnings
     if old == new:
         return _write(ret, name, new)  # owner and mode
     changes = {

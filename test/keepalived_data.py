@@ -14,6 +14,21 @@ END = """------< Health checkers >------
    alive = 7
 """
 
+#: What the pillar of the directors in these tests is.
+PILLAR = {
+    "cluster": "shop",
+    "nodes": {
+        "lvs1": {"role": "director", "address": "192.0.2.2", "priority": 100},
+        "mysql1": {"role": "database", "address": "192.0.2.5", "weight": 3},
+        "mysql2": {"role": "database", "address": "192.0.2.6", "weight": 3},
+    },
+    "endpoints": {"write": {"address": "192.0.2.1", "port": 3306, "serves": "all"}},
+    "interface": "eth0",
+    "vrrp": {"virtual_router_id": 51, "version": 3, "advert_interval": 0.3, "preempt": False, "unicast": True},
+    "checks": {"interval": 1, "connect_timeout": 1, "retries": 1, "retry_interval": 1},
+    "keepalived": {"version": "2.3.4", "global_defs": {}},
+}
+
 
 def real_server(address: str, port: int = 3306, **words: Any) -> str:
     """One real server; the words are ``weight``, ``effective``, ``upper``, ``lower``, ``alive``, ``set`` and so on."""

@@ -353,6 +353,22 @@ def _url(record: Record) -> Words:
         "digest": values.get("digest", ""),
         "virtualhost": values.get("Virtual host", ""),
         "status": status,
+        "regex": _regex(said, values),
+    }
+
+
+def _regex(said: list[str], values: dict[str, str]) -> Words | None:
+    """A page's regular expression. (Its options are not told: all are named where one is set.)"""
+    if "Regex" not in values:
+        return None
+    offsets = re.search(r"^Regex min offset = (\d+)(?:, max_offset = (\d+))?$", "\n".join(said), re.MULTILINE)
+    stack = re.search(r"^Regex stack start (\d+), max (\d+)$", "\n".join(said), re.MULTILINE)
+    return {
+        "pattern": values["Regex"][1:-1],
+        "no_match": "Regex no match" in said,
+        "min_offset": int(offsets[1]) if offsets else 0,
+        "max_offset": int(offsets[2]) if offsets and offsets[2] else None,
+        "stack": [int(stack[1]), int(stack[2])] if stack else None,
     }
 
 

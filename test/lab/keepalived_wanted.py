@@ -218,9 +218,22 @@ def _http(own: Words) -> Words:
                 "digest": url.get("digest", ""),
                 "virtualhost": url.get("virtualhost", ""),
                 **({"status": statuses(url["status"])} if "status" in url else {}),
+                "regex": _regex(url),
             }
             for url in own["urls"]
         ],
+    }
+
+
+def _regex(url: Words) -> Words | None:
+    if "regex" not in url:
+        return None
+    return {
+        "pattern": url["regex"],
+        "no_match": url.get("regex_no_match", False),
+        "min_offset": url.get("regex_min_offset", 0),
+        "max_offset": url.get("regex_max_offset"),
+        "stack": url.get("regex_stack"),
     }
 
 

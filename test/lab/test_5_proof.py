@@ -292,6 +292,14 @@ def test_what_a_check_has_decided_stays(director: Director) -> None:
     director.wait_for(DYNAMIC, {ONE: 7})
 
 
+def test_an_address_that_the_hosts_network_does_not_have_is_told(director: Director) -> None:
+    assert director.call("keepalived.foreign_addresses", director.pillar) == []
+    foreign = changed(director.pillar, "endpoints", "proof", "address", "10.99.1.1")
+    (sentence,) = director.call("keepalived.foreign_addresses", foreign)
+    assert "mysql_ha:endpoints:proof: 10.99.1.1 is in none of the networks of eth0 on this host" in sentence
+    assert "(192.168.1.0/24)" in sentence
+
+
 def test_what_keepalived_refuses_changes_nothing(director: Director) -> None:
     file, table, reloads = director.run("cat", CONF), director.table(), director.reloads()
     good = director.pillar

@@ -12,23 +12,10 @@ import ipvs_plan
 import ipvs_rules
 import keepalived_process
 from ipvs_kernel import Outcome, Refusal
-from keepalived_data import data, real_server, virtual_server
+from keepalived_data import PILLAR, data, real_server, virtual_server
 
 NAME = "tcp 192.0.2.1:3306"
 SERVERS = {"192.0.2.5:3306": {"weight": 3}, "192.0.2.6:3306": {"weight": 3}}
-PILLAR = {
-    "cluster": "shop",
-    "nodes": {
-        "lvs1": {"role": "director", "address": "192.0.2.2", "priority": 100},
-        "mysql1": {"role": "database", "address": "192.0.2.5", "weight": 3},
-        "mysql2": {"role": "database", "address": "192.0.2.6", "weight": 3},
-    },
-    "endpoints": {"write": {"address": "192.0.2.1", "port": 3306, "serves": "all"}},
-    "interface": "eth0",
-    "vrrp": {"virtual_router_id": 51, "version": 3, "advert_interval": 0.3, "preempt": False, "unicast": True},
-    "checks": {"interval": 1, "connect_timeout": 1, "retries": 1, "retry_interval": 1},
-    "keepalived": {"version": "2.3.4", "global_defs": {}},
-}
 
 
 class Host:
@@ -104,6 +91,19 @@ def module(load_module, host, monkeypatch):
     # Salt would flush the line at exit, when pytest has closed the stream that it goes to.
     monkeypatch.setattr(one.log, "warning", lambda *_: None)
     return one
+
+
+def test_foreign_addresses_are_judged_by_what_the_host_has(module) -> None:
+    eth0 = {"up": True, "inet": [{"address": "192.0.3.2", "netmask": "255.255.255.0", "broadcast": None}]}
+    interfaces = {"lo": {"up": True}, "eth0": eth0}
+    module.__salt__["network.interfaces"] = lambda: interfaces
+    (sentence,) = module.foreign_addresses(PILLAR)
+    assert "192.0.2.1 is in none of the networks of eth0 on this host (192.0.3.0/24)" in sentence
+    eth0["secondary"] = [{"type": "inet", "address": "192.0.2.9", "netmask": "255.255.255.0"}]
+    eth0["inet6"] = [{"address": "fe80::1", "prefixlen": "64", "scope": "link"}]
+    assert module.foreign_addresses(PILLAR) == []
+    with pytest.raises(CommandExecutionError, match="the virtual addresses of lvs1: "):
+        module.foreign_addresses({})
 
 
 # --- its test of a configuration ---

@@ -19,7 +19,7 @@ OLD = NEW.replace("n3wpass", "0ldpass")
 def configured(load_module, tmp_path):
     place = tmp_path / "keepalived.conf"
 
-    def run(test=False, refuses=False, text=NEW, installed="2.3.4", wrong=None):
+    def run(test=False, refuses=False, text=NEW, installed="2.3.4", wrong=None, foreign=()):
         def managed(name, contents, mode, **_):
             if wrong:
                 raise wrong
@@ -50,6 +50,7 @@ def configured(load_module, tmp_path):
             __states__={"file.managed": managed},
             __salt__={
                 "keepalived.config": config,
+                "keepalived.foreign_addresses": lambda _settings: list(foreign),
                 "keepalived.redact": keepalived_conf.redact,
                 "keepalived.check_text": check_text,
                 "keepalived.version": lambda: installed,
@@ -60,6 +61,13 @@ def configured(load_module, tmp_path):
     run.place = place
     run.checked = []
     return run
+
+
+def test_an_address_in_no_network_is_a_warning_in_every_run(configured) -> None:
+    for test, result in ((True, None), (False, True), (False, True)):
+        done = configured(test=test, foreign=["10.0.0.9 is in none of the networks"])
+        assert (done["result"], done["warnings"]) == (result, ["10.0.0.9 is in none of the networks"])
+    assert "warnings" not in configured()
 
 
 def test_written_once_and_predicted(configured) -> None:
