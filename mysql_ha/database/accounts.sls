@@ -1,5 +1,6 @@
 # The applications' databases and accounts, and the account that the others replicate with.
-{%- from 'mysql_ha/map.jinja' import database_addresses, flavor, settings, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import database_addresses, flavor with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.service

@@ -1,5 +1,6 @@
 # Backups by a timer on the databases that make them; on the others, and when it is switched off, there is no timer.
-{%- from 'mysql_ha/map.jinja' import has_backups, server, settings, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import has_backups, server with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.service

@@ -1,5 +1,6 @@
 # The running server shows its peer and its clients the certificate that it has now, and reads a new one without a restart.
-{%- from 'mysql_ha/map.jinja' import node, settings, tls_files, tls_made, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import node, tls_files, tls_made with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.accounts

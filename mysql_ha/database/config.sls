@@ -1,6 +1,7 @@
 # The server's configuration, checked by the server itself before it is used. A running server takes what it can
 # without a restart, and is never restarted from here.
-{%- from 'mysql_ha/map.jinja' import flavor, node, server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, node, server, tls_files with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.package

@@ -1,5 +1,6 @@
 # What sends and takes a stream of a MariaDB server's files; no part of mysql_ha, mysql_ha.orch.rebuild asks for it.
-{%- from 'mysql_ha/map.jinja' import flavor, server, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, server with context %}
+{%- from 'mysql_ha/map.jinja' import yaml with context %}
 
 include:
   - mysql_ha.sync

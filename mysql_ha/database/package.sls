@@ -1,5 +1,6 @@
 # The database server, installed but not started: what it is started with comes next.
-{%- from 'mysql_ha/map.jinja' import flavor, server, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, server with context %}
+{%- from 'mysql_ha/map.jinja' import yaml with context %}
 
 include:
   - mysql_ha.sync

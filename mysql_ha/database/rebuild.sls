@@ -1,6 +1,7 @@
 # This server's data are replaced by a copy of another one's, whatever is here, and it replicates from there again. One
 # server at a time, so this is no part of mysql_ha; mysql_ha.orch.rebuild says which, and from where.
-{%- from 'mysql_ha/map.jinja' import flavor, node, server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, node, server, tls_files with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 {%- set asked = salt['pillar.get']('rebuild', {}) %}
 {%- set asked = asked if asked is mapping else {} %}
 {%- set from = asked.get('from') if asked.get('from') is string else '' %}

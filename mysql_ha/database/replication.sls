@@ -1,5 +1,6 @@
 # This server replicates from its peer; the peer's own run sets up the other direction.
-{%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, server, tls_files with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.accounts

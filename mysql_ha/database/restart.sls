@@ -1,6 +1,7 @@
 # This server is restarted if a setting waits for that, and then replicates again. One server at a time, so this is
 # no part of mysql_ha; mysql_ha.orch.restart goes from one to the next.
-{%- from 'mysql_ha/map.jinja' import flavor, node, server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, node, server, tls_files with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.sync

@@ -1,5 +1,6 @@
 # A backup is put into this node, which has to be empty; no part of mysql_ha, mysql_ha.orch.restore asks for it.
-{%- from 'mysql_ha/map.jinja' import server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import server, tls_files with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 {%- set asked = salt['pillar.get']('restore', {}) %}
 {%- set asked = asked if asked is mapping else {} %}
 

@@ -1,5 +1,5 @@
 # The database server has a data directory, runs, starts at boot, and can be copied.
-{%- from 'mysql_ha/map.jinja' import flavor, server with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, server with context %}
 
 include:
   - mysql_ha.database.config

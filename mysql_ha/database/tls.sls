@@ -1,6 +1,7 @@
 # The certificate that this server shows its peer and its clients: made here with the pillar's CA, or a given one.
 # With neither, the server makes its own.
-{%- from 'mysql_ha/map.jinja' import node, settings, tls_kind, tls_made, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import node, tls_kind, tls_made with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.package

@@ -1,5 +1,6 @@
 # A database takes packets for the VIPs (DR), yet never answers ARP for them.
 {%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
+{%- from 'mysql_ha/realserver/vips.jinja' import vips with context %}
 
 include:
   - mysql_ha.sync
@@ -29,7 +30,7 @@ mysql_ha-realserver-init-file-managed:
     - source: salt://mysql_ha/realserver/files/mysql_ha-vip@.service
     - mode: '0644'
 
-{%- for vip in settings.vips %}
+{%- for vip in vips %}
 
 mysql_ha-realserver-init-service-running-{{ vip }}:
   service.running:

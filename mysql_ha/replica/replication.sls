@@ -1,5 +1,6 @@
 # This replica replicates from the master that the pillar names, or from the other one while that is gone.
-{%- from 'mysql_ha/map.jinja' import flavor, server, settings, tls_files, yaml with context %}
+{%- from 'mysql_ha/database/map.jinja' import flavor, server, tls_files with context %}
+{%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
   - mysql_ha.database.accounts
