@@ -37,7 +37,7 @@ def main() -> int:
 def _bench(lab: Lab) -> int:
     lab.up()
     salt.set_up(lab, REPOSITORY / "pillar.example")
-    write(lab.plan.host("master").root / f"srv/salt/{EMPTY}.sls", f"{EMPTY}:\n  test.nop: []\n")
+    write(lab.plan.host("master").root / f"srv/lab/{EMPTY}.sls", f"{EMPTY}:\n  test.nop: []\n")
     _applied(lab, "*")
     lab.power_off("lvs2")
     lab.power_off("client")
@@ -79,6 +79,8 @@ def _run(lab: Lab, host: str, sls: str) -> Figures:
     said = lab.run(host, ["salt-call", "--out=json", "--log-level=quiet", "state.apply", sls], check=False)
     took = time.monotonic() - began
     states = json.loads(said.stdout)["local"]
+    if not isinstance(states, dict):
+        raise LabError(f"{host}: state.apply {sls}: {states}")
     wrong = [state for state in states.values() if state["result"] is not True or state["changes"]]
     if wrong:
         raise LabError(f"{host}: state.apply {sls} is not idle: {wrong}")
