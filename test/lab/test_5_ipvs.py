@@ -170,10 +170,11 @@ def director(cluster: Lab):
     of_keepalived = one.call("ipvs.daemons")
     yield one
     one.call("ipvs.set_timeouts", tcp_fin=120)
-    # keepalived does not see that the tests have stopped its own, and without it the other director knows no session.
-    for state, options in of_keepalived.items():
-        if state not in one.call("ipvs.daemons"):
-            assert one.call("ipvs.start_daemon", state, **options)
+    # keepalived does not see that its own was stopped, and without it the other director knows no session.
+    for state in one.call("ipvs.daemons"):
+        one.call("ipvs.stop_daemon", state)
+    cluster.run(one.name, ["systemctl", "reload", "keepalived"])
+    wait_for("keepalived's daemon", lambda: one.call("ipvs.daemons") == of_keepalived, 60, 0.5)
     one.close()
     for host, interface in hosts.items():
         cluster.run(host, ["ip", "address", "delete", f"{VIP}/32", "dev", interface], check=False)
