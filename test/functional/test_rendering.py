@@ -105,6 +105,13 @@ def test_the_pillar_is_checked_first_and_stops_the_run(render, minion) -> None:
 
 
 @pytest.mark.parametrize("minion", ROLES)
+def test_no_state_has_salt_load_all_states_that_there_are(render, minion) -> None:
+    """For one with any of these Salt looks for a `mod_run_check` of its module, which takes seconds if it has none."""
+    slow = {"onlyif", "unless", "creates"}
+    assert [chunk["__id__"] for chunk in render(minion, EXAMPLE, "mysql_ha") if slow & chunk.keys()] == []
+
+
+@pytest.mark.parametrize("minion", ROLES)
 def test_every_state_waits_for_the_check(render, minion) -> None:
     """failhard does not stop a run in test mode, so each state also requires the check, itself or by others."""
     chunks = render(minion, EXAMPLE, "mysql_ha")
