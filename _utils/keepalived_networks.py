@@ -15,6 +15,9 @@ from typing import Any
 import keepalived_endpoints
 import keepalived_vrrp as vrrp
 
+#: How many addresses are told one by one.
+MAX_SENTENCES = 10
+
 
 def foreign_addresses(settings: Mapping[str, Any], node: str, present: Mapping[str, Iterable[str]]) -> list[str]:
     """
@@ -32,21 +35,34 @@ def foreign_addresses(settings: Mapping[str, Any], node: str, present: Mapping[s
     only one.
     """
     networks = {name: list(_networks(texts)) for name, texts in present.items()}
-    found = []
+    found: dict[vrrp.Address, str] = {}
+    more = 0
     for name, instance in vrrp.instances(settings).items():
         device = vrrp.interface(settings, instance, node)
-        for vip in vrrp.vips(settings, name):
+        for place, vip in _places(settings, name, instance):
             own = str(vip.options.get("interface") or device)
             known = [one for one in networks.get(own, ()) if one.version == vip.address.version]
             is_alone = vip.options.get("prefix", vip.address.max_prefixlen) == vip.address.max_prefixlen
-            if is_alone and known and not any(vip.address in one for one in known):
-                texts = ", ".join(dict.fromkeys(map(str, known)))
-                found.append(
-                    f"mysql_ha:{_place(settings, name, vip)}: {vip.address} is in none of the networks of {own} on "
-                    f"this host ({texts}): nobody there asks for it, so it works only where a router sends its packets "
-                    "to the directors"
-                )
-    return list(dict.fromkeys(found))
+            if not is_alone or not known or vip.address in found or any(vip.address in one for one in known):
+                continue
+            if len(found) == MAX_SENTENCES:
+                more += 1
+                continue
+            texts = ", ".join(dict.fromkeys(map(str, known)))
+            found[vip.address] = (
+                f"mysql_ha:{place}: {vip.address} is in none of the networks of {own} on this host ({texts}): nobody "
+                "there asks for it, so it works only where a router sends its packets to the directors"
+            )
+    return [*found.values(), *([f"and {more} more such addresses"] if more else [])]
+
+
+def _places(settings: Mapping[str, Any], name: str, instance: Mapping[str, Any]) -> Iterator[tuple[str, vrrp.Vip]]:
+    """Yield the addresses of an instance, each after the pillar key that it comes from."""
+    for own in vrrp.endpoints_of(settings)[name]:
+        for text in keepalived_endpoints.addresses(settings["endpoints"][own]):
+            yield f"endpoints:{own}", vrrp.Vip(vrrp.host(text), {})
+    for item in instance.get("addresses") or ():
+        yield f"vrrp:instances:{name}:addresses", vrrp.further_address(item)
 
 
 def _networks(texts: Iterable[str]) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -55,12 +71,3 @@ def _networks(texts: Iterable[str]) -> Iterator[ipaddress.IPv4Network | ipaddres
         own = ipaddress.ip_interface(text)
         if own.network.num_addresses > 1 and not own.is_link_local:
             yield own.network
-
-
-def _place(settings: Mapping[str, Any], instance: str, vip: vrrp.Vip) -> str:
-    """Return the pillar key that an address comes from."""
-    for name in vrrp.endpoints_of(settings)[instance] if not vip.options else ():
-        texts = keepalived_endpoints.addresses(settings["endpoints"][name])
-        if vip.address in map(vrrp.host, texts):
-            return f"endpoints:{name}"
-    return f"vrrp:instances:{instance}:addresses"

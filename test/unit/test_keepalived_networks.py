@@ -84,3 +84,11 @@ def test_an_interface_without_a_network_is_not_judged(present: dict[str, list[st
 
 def test_any_network_of_the_interface_will_do() -> None:
     assert foreign(PILLAR, {"eth0": ["10.0.0.1/8", "192.0.2.9/28", "192.0.2.9/24"]}) == []
+
+
+def test_many_are_not_told_one_by_one() -> None:
+    pillar = changed("endpoints", "write", {"group": ["10.1.0.1-200 80"], "serves": "all"})
+    found = foreign(pillar)
+    assert len(found) == 11
+    assert found[0].startswith("mysql_ha:endpoints:write: 10.1.0.1 ")
+    assert found[-1] == "and 190 more such addresses"
