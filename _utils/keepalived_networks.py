@@ -30,30 +30,32 @@ def foreign_addresses(settings: Mapping[str, Any], node: str, present: Mapping[s
     present
         What the host's interfaces have, as 'address/prefix' or 'address/netmask' by interface.
 
-    Not judged are addresses with a prefix of their own, which bring their network along, and interfaces without any
-    network of the address's family: there, addresses are a router's affair from the start (clouds), or the VIP is the
-    only one.
+    Not judged are addresses with a prefix of their own, which bring their network along, link-local ones, and
+    interfaces without any network of the address's family: there, addresses are a router's affair from the start
+    (clouds), or the VIP is the only one.
     """
     networks = {name: list(_networks(texts)) for name, texts in present.items()}
     found: dict[vrrp.Address, str] = {}
-    more = 0
     for name, instance in vrrp.instances(settings).items():
         device = vrrp.interface(settings, instance, node)
         for place, vip in _places(settings, name, instance):
             own = str(vip.options.get("interface") or device)
             known = [one for one in networks.get(own, ()) if one.version == vip.address.version]
-            is_alone = vip.options.get("prefix", vip.address.max_prefixlen) == vip.address.max_prefixlen
-            if not is_alone or not known or vip.address in found or any(vip.address in one for one in known):
-                continue
-            if len(found) == MAX_SENTENCES:
-                more += 1
-                continue
-            texts = ", ".join(dict.fromkeys(map(str, known)))
-            found[vip.address] = (
-                f"mysql_ha:{place}: {vip.address} is in none of the networks of {own} on this host ({texts}): nobody "
-                "there asks for it, so it works only where a router sends its packets to the directors"
-            )
-    return [*found.values(), *([f"and {more} more such addresses"] if more else [])]
+            if _is_judged(vip) and known and not any(vip.address in one for one in known):
+                texts = ", ".join(dict.fromkeys(map(str, known)))
+                found[vip.address] = (
+                    f"mysql_ha:{place}: {vip.address} is in none of the networks of {own} on this host ({texts}): "
+                    "nobody there asks for it, so it works only where a router sends its packets to the directors"
+                )
+    sentences = list(found.values())
+    rest = len(sentences) - MAX_SENTENCES
+    return sentences[:MAX_SENTENCES] + ([f"and {rest} more such addresses"] if rest > 0 else [])
+
+
+def _is_judged(vip: vrrp.Vip) -> bool:
+    """Return whether an address needs a network that is there already. One that is link-local has that on any link."""
+    whole = vip.address.max_prefixlen
+    return vip.options.get("prefix", whole) == whole and not vip.address.is_link_local
 
 
 def _places(settings: Mapping[str, Any], name: str, instance: Mapping[str, Any]) -> Iterator[tuple[str, vrrp.Vip]]:

@@ -39,6 +39,8 @@ def test_the_sentence_names_the_key_the_address_and_the_networks() -> None:
         PILLAR,
         changed("endpoints", "write", "address", "2001:db8::100"),
         changed("endpoints", "write", {"group": ["192.0.2.10-20 3306", "fwmark 7"], "serves": "all"}),
+        # On any link, and what VRRP wants first of IPv6's (RFC 5798, section 5.2.9).
+        changed("endpoints", "write", "address", "fe80::100"),
         # It brings its network along.
         changed("vrrp", "instances", "a", {"addresses": ["192.0.9.1/24"]}),
         changed("vrrp", "instances", "a", {"addresses": [{"address": "192.0.9.1", "interface": "eth7"}]}),
@@ -52,8 +54,6 @@ def test_nothing_to_say(pillar: dict[str, Any]) -> None:
     ("pillar", "place", "address"),
     [
         (changed("endpoints", "write", "address", "2001:db9::100"), "endpoints:write", "2001:db9::100"),
-        # A link's own network is nobody else's.
-        (changed("endpoints", "write", "address", "fe80::100"), "endpoints:write", "fe80::100"),
         (changed("endpoints", "write", {"group": ["192.0.2.10 3306", "192.0.4.1 3306"], "serves": "all"}),
          "endpoints:write", "192.0.4.1"),
         (changed("vrrp", "instances", "a", {"addresses": ["192.0.9.1"]}), "vrrp:instances:a:addresses", "192.0.9.1"),
@@ -63,6 +63,11 @@ def test_nothing_to_say(pillar: dict[str, Any]) -> None:
 def test_where_it_stands(pillar: dict[str, Any], place: str, address: str) -> None:
     (sentence,) = foreign(pillar)
     assert sentence.startswith(f"mysql_ha:{place}: {address} is in none of the networks of eth0")
+
+
+def test_a_link_of_its_own_makes_no_network() -> None:
+    present = {"eth0": ["fe80::2/64"]}
+    assert foreign(changed("endpoints", "write", "address", "2001:db9::100"), present) == []
 
 
 @pytest.mark.parametrize(
