@@ -3,6 +3,7 @@ keepalived on this minion: what its configuration should be, what keepalived its
 runs with, and the kernel's IPVS table, are what the pillar asks for.
 """
 
+import ipaddress
 import logging
 import re
 import tempfile
@@ -23,6 +24,7 @@ import keepalived_networks
 import keepalived_process
 import keepalived_table
 import keepalived_verdict
+import keepalived_vrrp
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +167,15 @@ def version():
         salt 'lvs*' keepalived.version
     """
     try:
-        _, said = host_programs.outcome([host_programs.find("keepalived"), "--version"], timeout=CHECK_SECONDS)
+        return _version_of(host_programs.find("keepalived"))
+    except host_programs.ProgramError:
+        return None
+
+
+def _version_of(program):
+    """The version that a keepalived says it is; None if it does not say."""
+    try:
+        _, said = host_programs.outcome([program, "--version"], timeout=CHECK_SECONDS)
     except host_programs.ProgramError:
         return None
     found = re.search(r"Keepalived v([0-9.]+)", said)
@@ -208,22 +218,52 @@ def check_text(text):
 
         salt lvs1 keepalived.check_text 'global_defs { }'
     """
+    return _text_tested(text, None)
+
+
+def accepts(program, settings):
+    """
+    What some keepalived says of the configuration that the settings make, see :py:func:`check`: before that program is
+    installed, or in use. Changes nothing.
+
+    program
+        Path of the program.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    Raises ``CommandExecutionError`` when the settings do not describe a director of this name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 keepalived.accepts /root/stage/usr/sbin/keepalived '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
+    """
+    found = _text_tested(config(settings), program)
+    if not found["accepted"]:
+        found["comment"] = f"it refuses the configuration: {found['comment']}"
+    return found
+
+
+def _text_tested(text, program):
+    """What a keepalived says of a configuration that is in no file; None for the one that is installed."""
     try:
         # Readable for root alone, since a password may stand in it.
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="keepalived.", suffix=".conf") as file:
             file.write(text)
             file.flush()
-            return _tested(file.name, text)
+            return _tested(file.name, text, program)
     except OSError as error:
         return {"accepted": False, "comment": f"it cannot be written to a file to be checked: {error.strerror}"}
 
 
-def _tested(path, text):
+def _tested(path, text, program=None):
     """What ``keepalived --config-test`` says of a file that holds this text."""
     if not text.strip():
         return {"accepted": False, "comment": "it is empty, which keepalived takes for a configuration"}
     try:
-        program = host_programs.find("keepalived")
+        program = program or host_programs.find("keepalived")
         status, said = host_programs.outcome([program, "--config-test", "--use-file", path], timeout=CHECK_SECONDS)
     except host_programs.ProgramError as error:
         return {"accepted": False, "comment": f"keepalived could not check it: {error}"}
@@ -237,7 +277,8 @@ def _tested(path, text):
 def in_use(settings):
     """
     Whether keepalived runs, and with the configuration that the settings make: ``running``, ``configuration`` (None if
-    that cannot be seen), and ``only_at_start``, the keywords that differ and that it takes only when it starts.
+    that cannot be seen), ``only_at_start``, the keywords that differ and that it takes only when it starts, and
+    ``replaced``: None, or the version that runs while another program has been installed since.
 
     settings
         The ``mysql_ha`` pillar with its defaults and without its secrets.
@@ -252,13 +293,99 @@ def in_use(settings):
     try:
         running = keepalived_process.find()
         old = keepalived_process.configuration(running) if running else None
+        is_replaced = running is not None and keepalived_process.is_replaced(running)
     except OSError as error:
         raise CommandExecutionError(f"Cannot see what runs on this host: {error}") from error
     return {
         "running": running is not None,
         "configuration": None if old is None else keepalived_process.same(old, new),
         "only_at_start": [] if old is None else keepalived_process.only_at_start(old, new),
+        "replaced": (_version_of(keepalived_process.program(running)) or "another one") if is_replaced else None,
     }
+
+
+def in_use_accepts(settings):
+    """
+    Whether the keepalived that runs takes the configuration that the settings make, see :py:func:`accepts`. It may be
+    of another version than the one that is installed.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    Raises ``CommandExecutionError`` when keepalived does not run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 keepalived.in_use_accepts '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
+    """
+    return accepts(keepalived_process.program(_running()), settings)
+
+
+def held_addresses(settings):
+    """
+    The virtual addresses that this host has at the moment, in the order of the pillar. None: it is a standby.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    Raises ``CommandExecutionError`` when the settings do not describe a director.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'lvs*' keepalived.held_addresses '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
+    """
+    own = {*__salt__["network.ip_addrs"](include_loopback=True), *__salt__["network.ip_addrs6"](include_loopback=True)}
+    try:
+        virtual = [vip.address for name in keepalived_vrrp.instances(settings)
+                   for vip in keepalived_vrrp.vips(settings, name)]  # fmt: skip
+    except _ERRORS as error:
+        raise CommandExecutionError(f"the virtual addresses of {__grains__['id']}: {error}") from error
+    present = {ipaddress.ip_address(text.partition("%")[0]) for text in own}
+    return [str(address) for address in dict.fromkeys(virtual) if address in present]
+
+
+def restart(settings, timeout=60):
+    """
+    Restart keepalived, and wait until the one that is installed runs with the configuration that the settings make, and
+    has read all of it. The addresses that it holds go to another director; connections through it stay where the kernel
+    of that one knows them.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    timeout
+        For how many seconds (1 to 3600) to wait at most.
+
+    Raises ``CommandExecutionError`` if it does not run by then, with what it has otherwise.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 keepalived.restart '{"cluster": "shop", "nodes": {}, "endpoints": {}}'
+    """
+    seconds = _seconds(timeout)
+    asked = _asked(settings)
+    if not __salt__["service.restart"]("keepalived"):
+        raise CommandExecutionError("keepalived does not start; see: journalctl --unit keepalived")
+    end = time.monotonic() + seconds
+    while True:
+        found = in_use(settings)
+        if found["running"] and found["configuration"] is not False and not found["replaced"]:
+            break
+        if time.monotonic() > end:
+            raise CommandExecutionError(
+                f"{seconds} seconds after a restart keepalived does not run with its configuration; "
+                "see: journalctl --unit keepalived"
+            )
+        time.sleep(POLL_SECONDS)
+    if asked.wanted:
+        _wait_for(asked, end)
+    return True
 
 
 def reload(settings, timeout=30):

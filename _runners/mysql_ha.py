@@ -10,11 +10,13 @@ import cluster_check
 import cluster_preview
 import mysql_checksum
 import mysql_compare
+import source_build_transfer
 
 __virtualname__ = "mysql_ha"
 
 EXIT_STATUS = {"equal": 0, "different": 1, "undecided": 2, "not compared": 3,
-               "ok": 0, "wrong": 1, "incomplete": 2, "not checked": 3}  # fmt: skip
+               "ok": 0, "wrong": 1, "incomplete": 2, "not checked": 3,
+               "handed over": 0, "not handed over": 3}  # fmt: skip
 ASK_SECONDS = 30
 LOOK_SECONDS = 15
 NO_GRAINS = "what their pillar gives by grains is missing here, and their files are made as for Debian"
@@ -133,6 +135,38 @@ def preview(node=None, diff=False):
     return _ended(_judged(node, lambda pillars, grains, found: _previewed(pillars, grains, found, diff)))
 
 
+def hand_over(name, giver, taker):
+    """
+    Give the newest build that one minion keeps to another one, which then installs it without compiling. Both need the
+    same operating system and processor; the build is what ``state.apply`` asks for as long as the pillar gives both the
+    same version.
+
+    Returns ``result``: ``handed over``, and the ``version``; or ``not handed over`` (exit status 3), and why in
+    ``error``.
+
+    name
+        The program: ``keepalived`` or ``ipvsadm``.
+
+    giver, taker
+        The minion ids.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mysql_ha.hand_over keepalived lvs1 lvs2
+    """
+    try:
+        for field, value in {"giver": giver, "taker": taker}.items():
+            if not cluster_check.is_minion_id(value):
+                raise ValueError(f"{field}: is {value!r}; allowed: a minion id, such as lvs1")
+        with salt.client.get_local_client(mopts=__opts__) as client:
+            done = source_build_transfer.hand_over(name, giver, taker, _asking_one(client))
+    except (source_build_transfer.AskError, ValueError) as error:
+        return _ended({"result": "not handed over", "error": str(error)})
+    return _ended({"result": "handed over", **done})
+
+
 def _ended(found):
     found["retcode"] = EXIT_STATUS[found["result"]]
     # This is what an orchestration goes by.
@@ -230,6 +264,20 @@ def _databases():
     nodes = pillar.get("nodes") if isinstance(pillar, dict) else None
     entries = nodes.items() if isinstance(nodes, dict) else ()
     return [name for name, entry in entries if isinstance(entry, dict) and entry.get("role") == "database"]
+
+
+def _asking_one(client):
+    def ask(host, function, arguments):
+        answers = client.cmd(host, function, arguments, timeout=ASK_SECONDS, full_return=True)
+        answer = answers.get(host)
+        if not isinstance(answer, dict) or "ret" not in answer or answer.get("out") == "no_return":
+            raise source_build_transfer.AskError(f"{host} did not answer to {function}")
+        if answer.get("retcode"):
+            said = str(answer["ret"]).strip().split("\n")[0]
+            raise source_build_transfer.AskError(f"{host}: {said.removeprefix('ERROR: ')}")
+        return answer["ret"]
+
+    return ask
 
 
 def _asking(client):

@@ -71,7 +71,9 @@ def configured(name, settings):
 def loaded(name, settings, timeout=30):
     """
     keepalived runs with the configuration that the settings make. If it does not, it is told to reload, and waited for;
-    if it does, nothing happens, whatever was changed in its files. It is never restarted.
+    if it does, nothing happens, whatever was changed in its files. It is never restarted: after an upgrade the former
+    version runs on, and the comment says ``Restart pending`` until :py:func:`restarted` has done that. Should the
+    former version not take the new configuration, it keeps its own, and this fails.
 
     Some keywords it takes only when it starts, and refuses a reload that changes them: then this fails and names them.
 
@@ -97,19 +99,29 @@ def loaded(name, settings, timeout=30):
             if __opts__["test"]:
                 return dict(ret, comment="keepalived does not run yet; when it starts it reads its configuration.")
             return dict(ret, result=False, comment="keepalived does not run on this host.")
+        pending = ""
+        if found["replaced"]:
+            pending = f" Restart pending: {found['replaced']} still runs. {_HOW}"
         if found["configuration"] is None:
-            return dict(ret, comment="keepalived runs; with which configuration cannot be seen.")
+            return dict(ret, comment=f"keepalived runs; with which configuration cannot be seen.{pending}")
         if found["configuration"]:
-            return ret
+            return dict(ret, comment=ret["comment"] + pending)
         if found["only_at_start"]:
             keywords = ", ".join(found["only_at_start"])
             return dict(ret, result=False, comment=(
                 f"keepalived takes these keywords only when it starts, and refuses to reload until then: {keywords}. "
-                "Restart it while another director holds the addresses: systemctl restart keepalived"
+                f"{_HOW}"
             ))  # fmt: skip
+        if found["replaced"]:
+            told = __salt__["keepalived.in_use_accepts"](settings)
+            if not told["accepted"]:
+                return dict(ret, result=False, comment=(
+                    f"keepalived {found['replaced']}, which still runs, keeps its configuration until it is restarted: "
+                    f"{told['comment']}\n{_HOW}"
+                ))  # fmt: skip
     except (CommandExecutionError, SaltInvocationError) as error:
         return dict(ret, result=False, comment=str(error))
-    return _reload(ret, settings, timeout, "keepalived has reloaded and runs with this configuration.")
+    return _reload(ret, settings, timeout, f"keepalived has reloaded and runs with this configuration.{pending}")
 
 
 def mod_watch(name, sfun=None, settings=None, timeout=30, **_):
@@ -127,7 +139,8 @@ def mod_watch(name, sfun=None, settings=None, timeout=30, **_):
         return {"name": name, "result": False, "changes": {}, "comment": f"keepalived.{sfun} watches nothing."}
     ret = loaded(name, settings, timeout)
     try:
-        if not ret["result"] or __salt__["keepalived.in_use"](settings) != _UNSEEN:
+        found = __salt__["keepalived.in_use"](settings)
+        if not ret["result"] or not found["running"] or found["configuration"] is not None:
             return ret
     except (CommandExecutionError, SaltInvocationError) as error:
         return dict(ret, result=False, changes={}, comment=str(error))
@@ -145,7 +158,63 @@ def _reload(ret, settings, timeout, comment):
     return dict(ret, comment=comment)
 
 
-_UNSEEN = {"running": True, "configuration": None, "only_at_start": []}
+_HOW = "Restart one director after the other: salt-run state.orchestrate mysql_ha.orch.upgrade_directors"
+
+
+def restarted(name, settings, only_standby=False, timeout=60):
+    """
+    The keepalived that runs is the one that is installed, with the configuration that the settings make. If it is not,
+    it is restarted, and waited for. Its addresses then go to another director.
+
+    name
+        Path of keepalived.conf, which keepalived must accept before anything happens.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    only_standby
+        true: where keepalived holds an address it is left running. It has to run.
+
+    timeout
+        For how many seconds (1 to 3600) to wait at most.
+
+    .. code-block:: yaml
+
+        /etc/keepalived/keepalived.conf:
+          keepalived.restarted:
+            - settings: {cluster: shop, nodes: {}, endpoints: {}}
+            - only_standby: true
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "keepalived runs as it is installed."}
+    try:
+        found = _in_use(settings)
+        if not found["running"]:
+            if only_standby and not __opts__["test"]:
+                return dict(ret, result=False, comment="keepalived does not run on this host.")
+            changes = {"keepalived": {"old": "not running", "new": __salt__["keepalived.version"]()}}
+        else:
+            changes = {}
+            if found["replaced"]:
+                changes["keepalived"] = {"old": found["replaced"], "new": __salt__["keepalived.version"]()}
+            if found["only_at_start"]:
+                changes["only at start"] = {"old": "as before", "new": ", ".join(found["only_at_start"])}
+        if not changes:
+            return ret
+        held = __salt__["keepalived.held_addresses"](settings)
+        if only_standby and held:
+            return dict(ret, comment=f"This director holds {', '.join(held)}: its keepalived was left running.")
+        if __opts__["test"]:
+            return dict(ret, result=None, changes=changes, comment="keepalived would be restarted.")
+        told = __salt__["keepalived.check"](name)
+        if not told["accepted"]:
+            return dict(ret, result=False, comment=(
+                f"keepalived was left as it is, it would not start with {name}: {told['comment']}"
+            ))  # fmt: skip
+        __salt__["keepalived.restart"](settings, timeout)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return dict(ret, result=False, comment=str(error))
+    moved = f" {', '.join(held)} went to another director." if held else ""
+    return dict(ret, changes=changes, comment=f"keepalived was restarted.{moved}")
 
 
 def table_verified(name, settings, timeout=30):

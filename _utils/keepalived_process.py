@@ -73,6 +73,16 @@ def _number_in(path: str) -> int:
         return 0
 
 
+def program(keepalived: Keepalived) -> str:
+    """Return where the program that runs can be run once more, even if its file has been replaced since."""
+    return str(PROC / str(keepalived.pid) / "exe")
+
+
+def is_replaced(keepalived: Keepalived) -> bool:
+    """Return whether the program that runs is no longer the one in its file."""
+    return str(Path(program(keepalived)).readlink()).endswith(" (deleted)")
+
+
 def configuration(keepalived: Keepalived) -> str | None:
     """Return what keepalived has read, without its comments; ``None`` if that cannot be seen. It may hold secrets."""
     for place in (PROC / str(keepalived.pid) / "fd").glob("*"):

@@ -24,5 +24,9 @@ mysql_ha-director-keepalived-source_build-installed:
       - make -j{jobs}
     - stage: make install DESTDIR={stage}
     - proof: usr/sbin/keepalived --version
+    # The new one has to take the configuration before it replaces the old one, which runs on until it is restarted.
+    - accept: keepalived.accepts
+    - accept_with:
+        settings: {{ yaml(settings) }}
     - require:
       - pkg: mysql_ha-director-keepalived-pkg-installed

@@ -32,6 +32,8 @@ class Host:
         self.made = []
         self.refused = []
         self.reload = True
+        self.restart = True
+        self.replaced = False
         self.is_loaded = True
 
     def says(self, *_):
@@ -75,6 +77,7 @@ def host(monkeypatch):
     monkeypatch.setattr(keepalived_process, "find", lambda: one.running)
     monkeypatch.setattr(keepalived_process, "configuration", lambda _: one.configuration)
     monkeypatch.setattr(keepalived_process, "data", one.says)
+    monkeypatch.setattr(keepalived_process, "is_replaced", lambda _: one.replaced)
     monkeypatch.setattr(ipvs_kernel, "Ipvs", one.kernel)
     return one
 
@@ -83,7 +86,8 @@ def host(monkeypatch):
 def module(load_module, host, monkeypatch):
     one = load_module(
         "modules", "keepalived", __grains__={"id": "lvs1"}, __opts__={"id": "lvs1"},
-        __salt__={"config.get": lambda *_, **__: None, "service.reload": lambda _: host.reload})  # fmt: skip
+        __salt__={"config.get": lambda *_, **__: None, "service.reload": lambda _: host.reload,
+                  "service.restart": lambda _: host.restart})  # fmt: skip
     made = types.SimpleNamespace(compile_pillar=lambda: host.pillar)
     monkeypatch.setattr(one.salt.pillar, "get_pillar", lambda *_, **__: made)
     monkeypatch.setattr(one, "POLL_SECONDS", 0.01)
@@ -178,13 +182,57 @@ def test_its_version(module, program) -> None:
 
 def test_what_is_in_use(module, host) -> None:
     host.configuration = module.config(PILLAR)
-    assert module.in_use(PILLAR) == {"running": True, "configuration": True, "only_at_start": []}
+    assert module.in_use(PILLAR) == {"running": True, "configuration": True, "only_at_start": [], "replaced": None}
     other = {**PILLAR, "keepalived": {"global_defs": {"nftables": "x"}}}
-    assert module.in_use(other) == {"running": True, "configuration": False, "only_at_start": ["nftables"]}
+    assert module.in_use(other) == {"running": True, "configuration": False, "only_at_start": ["nftables"],
+                                    "replaced": None}
     host.configuration = None
-    assert module.in_use(PILLAR) == {"running": True, "configuration": None, "only_at_start": []}
+    assert module.in_use(PILLAR) == {"running": True, "configuration": None, "only_at_start": [], "replaced": None}
     host.running = None
-    assert module.in_use(PILLAR) == {"running": False, "configuration": None, "only_at_start": []}
+    assert module.in_use(PILLAR) == {"running": False, "configuration": None, "only_at_start": [], "replaced": None}
+
+
+def test_a_replaced_program_is_told_by_its_version(module, host, program) -> None:
+    host.configuration, host.replaced = module.config(PILLAR), True
+    program(said="Keepalived v2.2.7 (01/16,2022)\n")
+    assert module.in_use(PILLAR)["replaced"] == "2.2.7"
+    assert program.words == ["/proc/100/exe", "--version"]
+    program(said="?")
+    assert module.in_use(PILLAR)["replaced"] == "another one"
+    assert module.in_use_accepts(PILLAR)["accepted"] is True
+    assert program.words[0] == "/proc/100/exe"
+    program(5, "(Line 3) Unknown keyword 'x'\n")
+    assert "it refuses the configuration: exit status 5" in module.in_use_accepts(PILLAR)["comment"]
+    assert module.accepts("/stage/keepalived", PILLAR)["accepted"] is False
+    assert program.words[0] == "/stage/keepalived"
+    host.running = None
+    with pytest.raises(CommandExecutionError, match="does not run on this host"):
+        module.in_use_accepts(PILLAR)
+
+
+def test_who_holds_the_addresses(module) -> None:
+    own = ["127.0.0.1", "192.0.2.2"]
+    module.__salt__.update({"network.ip_addrs": lambda include_loopback: own,
+                            "network.ip_addrs6": lambda include_loopback: ["fe80::1%eth0"]})  # fmt: skip
+    assert module.held_addresses(PILLAR) == []
+    own.append("192.0.2.1")
+    assert module.held_addresses(PILLAR) == ["192.0.2.1"]
+    with pytest.raises(CommandExecutionError, match="the virtual addresses of lvs1: "):
+        module.held_addresses({})
+
+
+def test_a_restart_is_waited_for(module, host) -> None:
+    host.configuration = module.config(PILLAR)
+    assert module.restart(PILLAR) is True
+    host.configuration = "another one"
+    with pytest.raises(CommandExecutionError, match="1 seconds after a restart keepalived does not run with its"):
+        module.restart(PILLAR, timeout=1)
+    host.configuration, host.servers = module.config(PILLAR), {}
+    with pytest.raises(CommandExecutionError, match="keepalived does not run with what the pillar says"):
+        module.restart(PILLAR, timeout=1)
+    host.restart = False
+    with pytest.raises(CommandExecutionError, match="keepalived does not start"):
+        module.restart(PILLAR)
 
 
 def test_a_reload_is_waited_for(module, host) -> None:

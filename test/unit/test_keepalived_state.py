@@ -149,10 +149,10 @@ def test_the_module_says_what_is_missing(load_module) -> None:
 
 # --- what keepalived runs with ---
 
-SAME = {"running": True, "configuration": True, "only_at_start": []}
-OTHER = {"running": True, "configuration": False, "only_at_start": []}
-UNSEEN = {"running": True, "configuration": None, "only_at_start": []}
-STOPPED = {"running": False, "configuration": None, "only_at_start": []}
+SAME = {"running": True, "configuration": True, "only_at_start": [], "replaced": None}
+OTHER = {"running": True, "configuration": False, "only_at_start": [], "replaced": None}
+UNSEEN = {"running": True, "configuration": None, "only_at_start": [], "replaced": None}
+STOPPED = {"running": False, "configuration": None, "only_at_start": [], "replaced": None}
 RELOADED = {"configuration": {"old": "another one", "new": "/k.conf"}}
 
 
@@ -166,11 +166,13 @@ def loaded(load_module, monkeypatch):
 
         answers = iter(found) if isinstance(found, list) else itertools.repeat(found)
         module = load_module("states", "keepalived", __opts__={"test": test}, __salt__={
-            "keepalived.in_use": lambda _settings: next(answers), "keepalived.reload": reload})  # fmt: skip
+            "keepalived.in_use": lambda _settings: next(answers), "keepalived.reload": reload,
+            "keepalived.in_use_accepts": lambda _settings: {"accepted": run.accepted, "comment": "it refuses"}})  # fmt: skip
         monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
         return getattr(module, function)("/k.conf", settings={}, **words)
 
     run.reloads = []
+    run.accepted = True
     return run
 
 
@@ -202,7 +204,81 @@ def test_a_reload_that_fails(loaded) -> None:
 def test_what_it_takes_only_at_its_start_is_named(loaded) -> None:
     comment = loaded({**OTHER, "only_at_start": ["nftables", "instance"]})["comment"]
     assert "nftables, instance" in comment
-    assert "systemctl restart keepalived" in comment
+    assert "mysql_ha.orch.upgrade_directors" in comment
+
+
+@pytest.mark.parametrize("found", [SAME, OTHER, UNSEEN])
+def test_a_restart_that_is_due_is_told_and_not_made(loaded, found, test_mode) -> None:
+    ret = loaded({**found, "replaced": "2.2.7"}, test=test_mode)
+    assert ret["result"] is (None if test_mode and found is OTHER else True)
+    if not (test_mode and found is OTHER):
+        assert "Restart pending: 2.2.7 still runs." in ret["comment"]
+        assert "mysql_ha.orch.upgrade_directors" in ret["comment"]
+
+
+def test_a_version_that_runs_and_does_not_know_the_configuration_keeps_its_own(loaded, test_mode) -> None:
+    loaded.accepted = False
+    ret = loaded({**OTHER, "replaced": "2.2.7"}, test=test_mode)
+    assert (ret["result"], ret["changes"], loaded.reloads) == (False, {}, [])
+    assert "keepalived 2.2.7, which still runs, keeps its configuration until it is restarted: it refuses" in ret["comment"]
+    # It is asked only then.
+    assert loaded({**SAME, "replaced": "2.2.7"}, test=test_mode)["result"] is True
+
+
+@pytest.fixture
+def restarted(load_module, monkeypatch):
+    def run(found, test=False, held=(), accepted=True, fails=None, **words):
+        def restart(_settings, timeout):
+            run.restarts.append(timeout)
+            if fails:
+                raise CommandExecutionError(fails)
+
+        run.restarts = []
+        module = load_module("states", "keepalived", __opts__={"test": test}, __salt__={
+            "keepalived.in_use": lambda _settings: found, "keepalived.restart": restart,
+            "keepalived.held_addresses": lambda _settings: list(held), "keepalived.version": lambda: "2.3.4",
+            "keepalived.check": lambda _: {"accepted": accepted, "comment": "why"}})  # fmt: skip
+        monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
+        return module.restarted("/k.conf", settings={}, **words)
+
+    return run
+
+
+UPGRADED = {"keepalived": {"old": "2.2.7", "new": "2.3.4"}}
+
+
+@pytest.mark.parametrize(("found", "changes"), [
+    (SAME, {}), (OTHER, {}), (UNSEEN, {}), ({**SAME, "replaced": "2.2.7"}, UPGRADED),
+    ({**OTHER, "only_at_start": ["nftables", "instance"]}, {"only at start": {"old": "as before", "new": "nftables, instance"}}),
+    (STOPPED, {"keepalived": {"old": "not running", "new": "2.3.4"}}),
+])  # fmt: skip
+def test_it_restarts_just_when_that_is_due(restarted, found, changes) -> None:
+    predicted = restarted(found, test=True)
+    assert (predicted["result"], predicted["changes"], restarted.restarts) == (None if changes else True, changes, [])
+    ret = restarted(found, timeout=9)
+    assert (ret["result"], ret["changes"], restarted.restarts) == (True, changes, [9] if changes else [])
+
+
+def test_who_holds_an_address_is_left_running_where_the_standby_is_meant(restarted, test_mode) -> None:
+    pending = {**SAME, "replaced": "2.2.7"}
+    ret = restarted(pending, test_mode, held=["192.0.2.1"], only_standby=True)
+    assert (ret["result"], ret["changes"], restarted.restarts) == (True, {}, [])
+    assert "holds 192.0.2.1" in ret["comment"]
+    ret = restarted(pending, test_mode, held=["192.0.2.1"])
+    assert ret["changes"] == UPGRADED
+    assert test_mode or ret["comment"].endswith("192.0.2.1 went to another director.")
+    assert restarted(pending, test_mode, only_standby=True)["changes"] == UPGRADED
+    ret = restarted(STOPPED, only_standby=True)
+    assert (ret["result"], restarted.restarts) == (False, [])
+
+
+def test_a_restart_that_would_not_succeed_is_not_tried(restarted) -> None:
+    pending = {**SAME, "replaced": "2.2.7"}
+    ret = restarted(pending, accepted=False)
+    assert (ret["result"], ret["changes"], restarted.restarts) == (False, {}, [])
+    assert "keepalived was left as it is" in ret["comment"]
+    ret = restarted(pending, fails="60 seconds after a restart")
+    assert (ret["result"], ret["changes"], ret["comment"]) == (False, {}, "60 seconds after a restart")
 
 
 @pytest.mark.parametrize(("found", "reloads"), [(SAME, 0), (UNSEEN, 1), (STOPPED, 0)])
