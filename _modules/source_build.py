@@ -178,14 +178,15 @@ def install(name, recipe):
     recipe
         See :py:func:`build`.
 
-    Returns the installed files. Raises ``CommandExecutionError`` if there is no such build, or a file cannot be written;
-    then what was installed before still is.
+    Returns the installed files. Raises ``CommandExecutionError`` if there is no such build, or a file cannot be
+    written; then what was installed before still is.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt lvs1 source_build.install hello '{"version": "1", "build": ["make"], "stage": "make install", "proof": "x"}'
+        salt lvs1 source_build.install hello \\
+            '{"version": "1", "build": ["make"], "stage": "make install DESTDIR={stage}", "proof": "usr/bin/hello"}'
     """
     title = f"{name} {recipe['version']}"
     with _told(title):

@@ -268,7 +268,7 @@ def _databases():
 
 def _asking_one(client):
     def ask(host, function, arguments):
-        answers = client.cmd(host, function, arguments, timeout=ASK_SECONDS, full_return=True)
+        answers = client.cmd(host, function, arg=arguments, timeout=ASK_SECONDS, full_return=True)
         answer = answers.get(host)
         if not isinstance(answer, dict) or "ret" not in answer or answer.get("out") == "no_return":
             raise source_build_transfer.AskError(f"{host} did not answer to {function}")

@@ -255,8 +255,8 @@ class Builds:
         for place in self._archives.glob(f"{kept.name}-*.part"):
             place.unlink()
         record = self._record(kept.name)
-        spare = [one for one in self.kept(kept.name)
-                 if record is None or not (one.recipe == record["recipe"] and one.platform == record["platform"])]  # fmt: skip
+        in_use = None if record is None else (record["recipe"], record["platform"])
+        spare = [one for one in self.kept(kept.name) if (one.recipe, one.platform) != in_use]
         for one in spare[KEPT:]:
             self.forget(one)
 

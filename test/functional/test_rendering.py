@@ -244,6 +244,25 @@ def test_a_restart_goes_from_one_database_to_the_next(render) -> None:
     assert [chunk["fun"] for chunk in nothing] == ["fail_without_changes"]
 
 
+def test_directors_are_upgraded_the_standby_first(render) -> None:
+    chunks = render("web1", EXAMPLE, "mysql_ha.orch.upgrade_directors")
+    steps = (".config", ".restart_standby", ".restart", "")
+    assert [(chunk["tgt"], chunk["sls"].removeprefix("mysql_ha.director")) for chunk in chunks] == [
+        (minion, step) for step in steps for minion in ("lvs1", "lvs2")]  # fmt: skip
+    assert all(chunk["failhard"] for chunk in chunks)
+    assert [chunk["require"] for chunk in chunks[1:]] == [[{"salt": chunk["__id__"]}] for chunk in chunks[:-1]]
+    nothing = render("web1", {"mysql_ha": {}}, "mysql_ha.orch.upgrade_directors")
+    assert [chunk["fun"] for chunk in nothing] == ["fail_without_changes"]
+
+
+def test_a_new_keepalived_is_asked_about_the_configuration(render) -> None:
+    chunks = {chunk["name"]: chunk for chunk in render("lvs1", EXAMPLE, "mysql_ha.director")
+              if chunk["state"] == "source_build"}  # fmt: skip
+    assert chunks["keepalived"]["accept"] == "keepalived.accepts"
+    assert chunks["keepalived"]["accept_with"]["settings"]["cluster"] == EXAMPLE["mysql_ha"]["cluster"]
+    assert "accept" not in chunks["ipvsadm"]
+
+
 @pytest.mark.parametrize(("asked", "steps"), [
     ({"node": "mysql2"}, [("mysql2", "database.rebuild"), ("mysql2", "database"), ("mysql1", "database.replication"),
                           ("replica1", "replica.replication")]),

@@ -184,8 +184,12 @@ def test_what_is_in_use(module, host) -> None:
     host.configuration = module.config(PILLAR)
     assert module.in_use(PILLAR) == {"running": True, "configuration": True, "only_at_start": [], "replaced": None}
     other = {**PILLAR, "keepalived": {"global_defs": {"nftables": "x"}}}
-    assert module.in_use(other) == {"running": True, "configuration": False, "only_at_start": ["nftables"],
-                                    "replaced": None}
+    assert module.in_use(other) == {
+        "running": True,
+        "configuration": False,
+        "only_at_start": ["nftables"],
+        "replaced": None,
+    }
     host.configuration = None
     assert module.in_use(PILLAR) == {"running": True, "configuration": None, "only_at_start": [], "replaced": None}
     host.running = None

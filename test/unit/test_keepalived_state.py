@@ -167,7 +167,7 @@ def loaded(load_module, monkeypatch):
         answers = iter(found) if isinstance(found, list) else itertools.repeat(found)
         module = load_module("states", "keepalived", __opts__={"test": test}, __salt__={
             "keepalived.in_use": lambda _settings: next(answers), "keepalived.reload": reload,
-            "keepalived.in_use_accepts": lambda _settings: {"accepted": run.accepted, "comment": "it refuses"}})  # fmt: skip
+            "keepalived.in_use_accepts": lambda _: {"accepted": run.accepted, "comment": "it refuses"}})  # fmt: skip
         monkeypatch.setattr(module, "GRACE_SECONDS", 0.05)
         return getattr(module, function)("/k.conf", settings={}, **words)
 
@@ -220,7 +220,10 @@ def test_a_version_that_runs_and_does_not_know_the_configuration_keeps_its_own(l
     loaded.accepted = False
     ret = loaded({**OTHER, "replaced": "2.2.7"}, test=test_mode)
     assert (ret["result"], ret["changes"], loaded.reloads) == (False, {}, [])
-    assert "keepalived 2.2.7, which still runs, keeps its configuration until it is restarted: it refuses" in ret["comment"]
+    assert (
+        "keepalived 2.2.7, which still runs, keeps its configuration until it is restarted: it refuses"
+        in ret["comment"]
+    )
     # It is asked only then.
     assert loaded({**SAME, "replaced": "2.2.7"}, test=test_mode)["result"] is True
 
@@ -249,7 +252,8 @@ UPGRADED = {"keepalived": {"old": "2.2.7", "new": "2.3.4"}}
 
 @pytest.mark.parametrize(("found", "changes"), [
     (SAME, {}), (OTHER, {}), (UNSEEN, {}), ({**SAME, "replaced": "2.2.7"}, UPGRADED),
-    ({**OTHER, "only_at_start": ["nftables", "instance"]}, {"only at start": {"old": "as before", "new": "nftables, instance"}}),
+    ({**OTHER, "only_at_start": ["nftables", "instance"]},
+     {"only at start": {"old": "as before", "new": "nftables, instance"}}),
     (STOPPED, {"keepalived": {"old": "not running", "new": "2.3.4"}}),
 ])  # fmt: skip
 def test_it_restarts_just_when_that_is_due(restarted, found, changes) -> None:

@@ -186,3 +186,31 @@ def test_what_a_host_has_is_told_without_secrets(load_module, tmp_path, module, 
     assert current(str(place)) == shown
     with pytest.raises(CommandExecutionError, match="cannot be read"):
         current(str(tmp_path))
+
+
+# --- hand_over ---
+
+KEPT = {"version": "2.3.4", "identity": "0123456789abcdef", "platform": "Debian-13 x86_64", "size": 3}
+
+
+@pytest.mark.parametrize(("answers", "result", "words"), [
+    ({}, "not handed over", "lvs1 did not answer to source_build.kept"),
+    ({"lvs1": {"ret": "Minion did not return", "out": "no_return"}}, "not handed over", "lvs1 did not answer"),
+    ({"lvs1": {"ret": "ERROR: it cannot be read\nmore", "retcode": 1}}, "not handed over", "lvs1: it cannot be read"),
+    ({"lvs1": {"ret": [], "retcode": 0}}, "not handed over", "lvs1 keeps no build of keepalived"),
+    ({name: {"ret": [KEPT], "retcode": 0} for name in ("lvs1", "lvs2")}, "handed over", ""),
+])  # fmt: skip
+def test_a_build_is_handed_over(runner, answers, result, words) -> None:
+    module, client = runner(answers=answers)
+    found = module.hand_over("keepalived", "lvs1", "lvs2")
+    assert (found["result"], found["retcode"]) == (result, 0 if result == "handed over" else 3)
+    assert words in found.get("error", "")
+    assert (client.calls[0][:2], client.calls[0][2]["arg"]) == (("lvs1", "source_build.kept"), ["keepalived"])
+
+
+@pytest.mark.parametrize("hosts", [("*", "lvs2"), ("lvs1", None), ("lvs1", "a b")])
+def test_a_build_goes_to_a_minion_that_is_named(runner, hosts) -> None:
+    module, client = runner()
+    found = module.hand_over("keepalived", *hosts)
+    assert (found["result"], client.calls) == ("not handed over", [])
+    assert "allowed: a minion id" in found["error"]

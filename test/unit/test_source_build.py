@@ -150,7 +150,9 @@ def test_what_cannot_be_taken(builder, tarball, tmp_path) -> None:
     with pytest.raises(SaltInvocationError, match="are not as source_build.export returns them"):
         builder.take(piece["kept"], "not base64")
     builder.__grains__["cpuarch"] = "aarch64"
-    with pytest.raises(CommandExecutionError, match="was built on Debian-13 x86_64, and this host is Debian-13 aarch64"):
+    with pytest.raises(
+        CommandExecutionError, match="was built on Debian-13 x86_64, and this host is Debian-13 aarch64"
+    ):
         builder.take(piece["kept"], piece["data"])
 
 
@@ -202,11 +204,13 @@ def state(load_module, tmp_path):
 
         module = load_module(
             "states", "source_build", __opts__={"test": test},
-            __salt__={"source_build.installed": lambda _: current, "source_build.stage": lambda *_: kept and "/stage" or None,
+            __salt__={"source_build.installed": lambda _: current,
+                      "source_build.stage": lambda *_: "/stage" if kept else None,
                       "source_build.build": step("build", "/stage"), "source_build.install": step("install"),
                       "source_build.tarball": lambda *_: str(tmp_path / "hello.tar.gz"),
-                      "hello.accepts": step("accepts", {"accepted": accepted, "comment": "it refuses the configuration"}),
-                      "source_build.kept": lambda _: [{"version": "2"}] if kept else [], "source_build.remove": step("remove")},
+                      "hello.accepts": step("accepts", {"accepted": accepted, "comment": "it refuses it"}),
+                      "source_build.kept": lambda _: [{"version": "2"}] if kept else [],
+                      "source_build.remove": step("remove")},
             __states__={"file.managed": lambda *_, **__: {"result": fetched, "comment": "Source hash mismatch"}},
         )  # fmt: skip
         return module, done
@@ -269,7 +273,7 @@ def test_what_is_not_accepted_is_not_installed(state, kept) -> None:
         assert ret["result"] is accepted
         if not accepted:
             assert ret["changes"] == {}
-            assert ret["comment"] == "hello 2 was not installed, it refuses the configuration"
+            assert ret["comment"] == "hello 2 was not installed, it refuses it"
 
 
 def test_absent(state) -> None:

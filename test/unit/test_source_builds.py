@@ -1,5 +1,6 @@
 """The files of builds: what each interruption leaves, and what the next run makes of it."""
 
+import contextlib
 import errno
 import json
 import os
@@ -34,7 +35,11 @@ class Host:
     def keep(self, version: str, **more: str):
         stage = self.root / "stage"
         shutil.rmtree(stage, ignore_errors=True)
-        texts = {"program": f"program {version}", "manual": "manual", **({"old": "x"} if version == "1" else {"new": "y"})}
+        texts = {
+            "program": f"program {version}",
+            "manual": "manual",
+            **({"old": "x"} if version == "1" else {"new": "y"}),
+        }
         for name, text in texts.items():
             place = stage / str(self.places[name]).lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -184,10 +189,8 @@ def test_a_first_installation_that_loses_its_power(tmp_path, monkeypatch) -> Non
         host.keep("1")
         with monkeypatch.context() as patch:
             left = losing_power_after(patch, steps)
-            try:
+            with contextlib.suppress(PowerLoss):
                 host.install("1")
-            except PowerLoss:
-                pass
             untouched = left[0]
         found = host.builds.installed("prog")
         seen.add(found and found.interrupted)
@@ -277,7 +280,7 @@ def test_records_of_before_there_were_hashes(host) -> None:
     assert host.there() == V2
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "{\"recipe\": {}, \"files\": []}", "nonsense"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"recipe": {}, "files": []}', "nonsense"])
 def test_a_record_that_cannot_be_understood_is_none(host, text) -> None:
     host.keep("1")
     (host.root / "records/prog.json").write_text(text)
