@@ -176,6 +176,14 @@ _SOURCE_RULES = {
     ),
     "source_hash": pattern(r"sha256=[0-9A-Fa-f]{64}", "sha256= and 64 hexadecimal digits"),
 }
+# How keepalived is built beside what the formula says. The words stand in a command that no shell reads.
+_BUILD_RULES = {
+    "configure_options": pattern(
+        r"--(enable|disable|with|without)-[A-Za-z0-9_+-]+(=[A-Za-z0-9_.,/+-]+)?",
+        "an option of its configure, such as --enable-snmp (--enable-, --disable-, --with-, --without-)",
+    ),
+    "build_packages": pattern(r"[A-Za-z0-9][A-Za-z0-9.+-]{1,99}", "the name of a package, such as libsnmp-dev"),
+}
 _SETTING_NAME = pattern(r"[a-z][a-z0-9_-]*", "the name of an option of the server: a-z 0-9 _ -, a letter first")
 _DATABASE_RULES = {
     "flavor": one_of(*FLAVORS),
@@ -309,8 +317,19 @@ def _endpoints(pillar: Mapping[Any, Any]) -> Iterator[str]:
 
 def _keepalived(section: Mapping[Any, Any]) -> Iterator[str]:
     """Say what is wrong with ``mysql_ha:keepalived``."""
-    yield from _source_build(f"{ROOT}:keepalived", section, (*_SOURCE_KEYS, "global_defs", "extra"))
+    yield from _source_build(f"{ROOT}:keepalived", section, (*_SOURCE_KEYS, *_BUILD_RULES, "global_defs", "extra"))
+    for key, rule in _BUILD_RULES.items():
+        yield from _words(f"{ROOT}:keepalived:{key}", section.get(key, []), rule)
     yield from keepalived_globals.errors(section)
+
+
+def _words(path: str, words: object, rule: Rule) -> Iterator[str]:
+    """Say what is wrong with a list of words."""
+    if not isinstance(words, (list, tuple)):
+        yield f"{path}: is {kind(words)}; allowed: a list, each {rule.allowed}"
+        return
+    for index, word in enumerate(words):
+        yield from check_value(f"{path}:{index}", word, rule)
 
 
 def _source_build(path: str, section: Mapping[Any, Any], known: Iterable[str]) -> Iterator[str]:

@@ -1,12 +1,22 @@
 # keepalived from its pinned tarball.
 {%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
+{%- set configure -%}
+./configure --prefix=/usr --sysconfdir=/etc --runstatedir=/run --localstatedir=/var
+--with-init=systemd --with-systemdsystemunitdir=/usr/lib/systemd/system
+--enable-json --enable-bfd --enable-regex --disable-iptables
+{%- endset %}
+{%- set more = {} %}
+{%- for key in ['configure_options', 'build_packages'] %}
+{%-   set value = settings.keepalived[key] %}
+{%-   do more.update({key: value | list if value is iterable and value is not string else []}) %}
+{%- endfor %}
 
 include:
   - mysql_ha.sync
 
 mysql_ha-director-keepalived-pkg-installed:
   pkg.installed:
-    - pkgs: {{ yaml(settings.os.keepalived.build_packages) }}
+    - pkgs: {{ yaml(settings.os.keepalived.build_packages + more.build_packages) }}
     - require:
       - sls: mysql_ha.sync
 
@@ -17,10 +27,7 @@ mysql_ha-director-keepalived-source_build-installed:
     - source: {{ yaml(settings.keepalived.source) }}
     - source_hash: {{ yaml(settings.keepalived.source_hash) }}
     - build:
-      - >-
-        ./configure --prefix=/usr --sysconfdir=/etc --runstatedir=/run --localstatedir=/var
-        --with-init=systemd --with-systemdsystemunitdir=/usr/lib/systemd/system
-        --enable-json --enable-bfd --enable-regex --disable-iptables
+      - {{ yaml((configure.split() + more.configure_options) | join(' ')) }}
       - make -j{jobs}
     - stage: make install DESTDIR={stage}
     - proof: usr/sbin/keepalived --version

@@ -263,6 +263,18 @@ def test_a_new_keepalived_is_asked_about_the_configuration(render) -> None:
     assert "accept" not in chunks["ipvsadm"]
 
 
+def test_keepalived_is_built_as_the_pillar_says(render) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    plain = {chunk["state"]: chunk for chunk in render("lvs1", pillar, "mysql_ha.director.keepalived")}
+    pillar["mysql_ha"]["keepalived"] |= {
+        "configure_options": ["--enable-snmp", "--with-x=y"],
+        "build_packages": ["libx"],
+    }
+    chunks = {chunk["state"]: chunk for chunk in render("lvs1", pillar, "mysql_ha.director.keepalived")}
+    assert chunks["source_build"]["build"][0] == plain["source_build"]["build"][0] + " --enable-snmp --with-x=y"
+    assert chunks["pkg"]["pkgs"] == [*plain["pkg"]["pkgs"], "libx"]
+
+
 @pytest.mark.parametrize(("asked", "steps"), [
     ({"node": "mysql2"}, [("mysql2", "database.rebuild"), ("mysql2", "database"), ("mysql1", "database.replication"),
                           ("replica1", "replica.replication")]),

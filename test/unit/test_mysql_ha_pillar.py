@@ -54,6 +54,7 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
     return result
 
 
+CONFIGURE = "an option of its configure, such as --enable-snmp (--enable-, --disable-, --with-, --without-)"
 TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, database, secrets"
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
@@ -363,6 +364,31 @@ ONE_CHANGE = [
         "keepalived.source",
         [],
         f"keepalived:source: is an empty list; allowed: {SOURCE}, or a list of such texts",
+    ),
+    (
+        "keepalived.configure_options",
+        "--enable-snmp",
+        f"keepalived:configure_options: is text; allowed: a list, each {CONFIGURE}",
+    ),
+    (
+        "keepalived.configure_options",
+        ["--enable-snmp", "--prefix=/opt"],
+        f"keepalived:configure_options:1: is '--prefix=/opt'; allowed: {CONFIGURE}",
+    ),
+    (
+        "keepalived.configure_options",
+        ["--with-x='a b'"],
+        f"keepalived:configure_options:0: is \"--with-x='a b'\"; allowed: {CONFIGURE}",
+    ),
+    (
+        "keepalived.build_packages",
+        {"libsnmp-dev": True},
+        "keepalived:build_packages: is a mapping; allowed: a list, each the name of a package, such as libsnmp-dev",
+    ),
+    (
+        "keepalived.build_packages",
+        ["libsnmp-dev", 5],
+        "keepalived:build_packages:1: is 5; allowed: the name of a package, such as libsnmp-dev",
     ),
     ("keepalived.source", 5, f"keepalived:source: is 5; allowed: {SOURCE}, or a list of such texts"),
     ("keepalived.source", ["/a", "ftp://b"], f"keepalived:source:1: is 'ftp://b'; allowed: {SOURCE}"),

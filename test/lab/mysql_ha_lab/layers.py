@@ -59,7 +59,7 @@ COMMON_PACKAGES = [
     "libmnl-dev", "libpcre2-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev",
 ]  # fmt: skip
 SOURCES = ["keepalived", "ipvsadm"]
-# The versions of keepalived that the corpus is tried on, and the Debian whose pool has the upstream tarball.
+# The versions of keepalived that are tried, and the Debian whose pool has the upstream tarball.
 KEEPALIVED_SUITES = {"2.2.7": "bookworm", "2.3.4": NEWER_SUITE}
 KEEPALIVED_STATE = REPOSITORY / "mysql_ha/director/keepalived.sls"
 # Files that would change this machine's own kernel settings if a container applied them at boot.
@@ -116,7 +116,7 @@ def ensure_layers(mirror_uri: str | None, with_kernel: bool, database: Flavor) -
         _clear_workspaces()
         found = mirror_uri or mirror()
         common = _system(FLAVORS[DEFAULT_FLAVOR], found)
-        sources = _layer("sources", [SOURCES], "tarballs", _make_sources, found, common.base)
+        sources = _layer("sources", [SOURCES, KEEPALIVED_SUITES], "tarballs", _make_sources, found, common.base)
         kernel = None
         if with_kernel:
             kernel = _layer("kernel", [common.base.name], "kernel with IPVS", _make_kernel, found, common.base)
@@ -161,7 +161,7 @@ def ensure_keepalived(version: str, mirror_uri: str | None = None) -> Keepalived
 
 def _configure() -> str:
     """The formula's own line that configures keepalived's sources."""
-    found = re.search(r"\./configure .*?(?=\n +- )", KEEPALIVED_STATE.read_text(), re.DOTALL)
+    found = re.search(r"\./configure .*?(?=\n\{%)", KEEPALIVED_STATE.read_text(), re.DOTALL)
     if found is None:
         raise LabError(f"{KEEPALIVED_STATE} does not say how keepalived is configured")
     return " ".join(found[0].split())
@@ -249,9 +249,14 @@ def _make_packages(place: Path, mirror_uri: str, suite: str, base: Path, wanted:
 def _make_sources(place: Path, mirror_uri: str, base: Path) -> None:
     with _workspace(base, mirror_uri) as root:
         _apt(root, "install", "-y", "--no-install-recommends", "dpkg-dev")
-        _use_other_suite(root, "deb-src", mirror_uri)
         target = root / "root"
-        _chroot(root, "sh", "-c", 'cd /root && exec apt-get source --download-only --tar-only "$@"', "-", *SOURCES)
+        fetch = ["sh", "-c", 'cd /root && exec apt-get -q source --download-only --tar-only "$@"', "-"]
+        _use_other_suite(root, "deb-src", mirror_uri)
+        _chroot(root, *fetch, *SOURCES)
+        for suite in KEEPALIVED_SUITES.values():
+            if suite != NEWER_SUITE:
+                _use_other_suite(root, "deb-src", mirror_uri, suite)
+                _chroot(root, *fetch, "keepalived")
         place.mkdir()
         for tarball in target.glob("*.orig.tar.*"):
             name, _, rest = tarball.name.partition("_")
