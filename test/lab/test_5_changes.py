@@ -16,12 +16,13 @@ from mysql_ha_lab import salt
 from mysql_ha_lab.client import VIP, Probe, Sessions
 from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.lab import Lab
-from mysql_ha_lab.plan import DIRECTORS
+from mysql_ha_lab.plan import DIRECTORS, REPOSITORY
 from pillars import EXAMPLE, as_yaml
 
 READ_VIP, THIRD_VIP = "192.168.1.101", "192.168.1.102"
 MYSQL1, MYSQL2 = "192.168.1.5:3306", "192.168.1.6:3306"
 SESSIONS = 200
+FIGURES = REPOSITORY / "build/changes.json"
 Pillar = dict[str, Any]
 
 
@@ -30,7 +31,7 @@ class Changing:
 
     def __init__(self, lab: Lab, pillar: Pillar, sessions: Sessions, probe: Probe) -> None:
         self.lab, self.pillar, self.sessions, self.probe = lab, pillar, sessions, probe
-        self.done: list[str] = []
+        self.done: list[dict[str, Any]] = []
 
     @contextmanager
     def change(self, what: str, *, concerns: set[tuple[str, int]] | None = None) -> Iterator[Pillar]:
@@ -45,8 +46,10 @@ class Changing:
         self.probe.steady(attempts)
         broken = self.sessions.broken(mark)
         gap = self.probe.gap(attempts)
-        self.done.append(f"{what}: {len(broken)} sessions broke, {gap.failed} of {gap.attempts} new ones failed")
         untouched = [one for one in broken if (one["host"], one["server"]) not in (concerns or set())]
+        self.done.append({"change": what, "sessions": SESSIONS, "ended_of_those_it_concerns": len(broken) - len(untouched),
+                          "broken_of_the_others": len(untouched), "new_connections": gap.attempts,
+                          "failed": gap.failed, "longest_gap_s": round(gap.seconds, 2)})  # fmt: skip
         assert not untouched, f"{what}: {json.dumps(untouched)}"
         assert gap.failed == 0, f"{what}: {gap}"
 
@@ -78,7 +81,7 @@ def two_entrances(cluster: Lab) -> Iterator[tuple[Lab, Pillar]]:
 
 
 @pytest.fixture(scope="module")
-def changing(two_entrances: tuple[Lab, Pillar]) -> Iterator[Changing]:
+def changing(two_entrances: tuple[Lab, Pillar], request: pytest.FixtureRequest) -> Iterator[Changing]:
     lab, pillar = two_entrances
     for director in DIRECTORS:
         wait_for_service(lab, director, VIP, {MYSQL1: 3, MYSQL2: 3})
@@ -88,7 +91,15 @@ def changing(two_entrances: tuple[Lab, Pillar]) -> Iterator[Changing]:
         assert Counter(sessions.opened) == {(vip, server): half // 2 for vip in (VIP, READ_VIP) for server in (1, 2)}
         one = Changing(lab, pillar, sessions, probe)
         yield one
-        print("\n" + "\n".join(one.done))
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text(json.dumps(one.done, indent=1))
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + "\n".join(map(sentence, one.done)))
+
+
+def sentence(done: dict[str, Any]) -> str:
+    return ("{change}: of {sessions} sessions {ended_of_those_it_concerns} that it concerns ended, {broken_of_the_others} others "
+            "broke; {failed} of {new_connections} new connections failed, longest gap {longest_gap_s} s").format(**done)  # fmt: skip
 
 
 def service(lab: Lab, director: str, vip: str) -> dict[str, Any]:
