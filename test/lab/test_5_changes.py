@@ -47,9 +47,17 @@ class Changing:
         broken = self.sessions.broken(mark)
         gap = self.probe.gap(attempts)
         untouched = [one for one in broken if (one["host"], one["server"]) not in (concerns or set())]
-        self.done.append({"change": what, "sessions": SESSIONS, "ended_of_those_it_concerns": len(broken) - len(untouched),
-                          "broken_of_the_others": len(untouched), "new_connections": gap.attempts,
-                          "failed": gap.failed, "longest_gap_s": round(gap.seconds, 2)})  # fmt: skip
+        self.done.append(
+            {
+                "change": what,
+                "sessions": SESSIONS,
+                "ended": len(broken) - len(untouched),
+                "broken": len(untouched),
+                "new": gap.attempts,
+                "failed": gap.failed,
+                "longest_gap_s": round(gap.seconds, 2),
+            }
+        )
         assert not untouched, f"{what}: {json.dumps(untouched)}"
         assert gap.failed == 0, f"{what}: {gap}"
 
@@ -98,8 +106,10 @@ def changing(two_entrances: tuple[Lab, Pillar], request: pytest.FixtureRequest) 
 
 
 def sentence(done: dict[str, Any]) -> str:
-    return ("{change}: of {sessions} sessions {ended_of_those_it_concerns} that it concerns ended, {broken_of_the_others} others "
-            "broke; {failed} of {new_connections} new connections failed, longest gap {longest_gap_s} s").format(**done)  # fmt: skip
+    return (
+        f"{done['change']}: of {done['sessions']} sessions {done['ended']} that it concerns ended, {done['broken']} "
+        f"others broke; {done['failed']} of {done['new']} new ones failed, longest gap {done['longest_gap_s']} s"
+    )
 
 
 def service(lab: Lab, director: str, vip: str) -> dict[str, Any]:
