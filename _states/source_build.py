@@ -28,8 +28,8 @@ def installed(name, version, source, source_hash, build, stage, proof, accept=No
         The version, for people.
 
     source, source_hash
-        Where the tarball is (one place, or several of which the first that answers is used) and its
-        ``sha256=...``; see Salt's ``file.managed``.
+        Where the tarball is (one place, or several of which the first that answers is used), see Salt's
+        ``file.managed``, and its ``sha256=...``, by which it is checked wherever it comes from.
 
     build
         Commands to run in the unpacked source, in order. ``{jobs}`` stands for the number of processors.
@@ -138,4 +138,12 @@ def _fetch(name, version, source, source_hash):
     )
     if not fetched["result"]:
         raise CommandExecutionError(f"{name} {version}: no tarball from {source}: {fetched['comment']}")
+    # What comes from the master by salt:// is not held against source_hash by file.managed.
+    algorithm, _, wanted = source_hash.partition("=")
+    found = __salt__["file.get_hash"](place, algorithm)
+    if found != wanted.lower():
+        __salt__["file.remove"](place)
+        raise CommandExecutionError(
+            f"{name} {version}: no tarball from {source}: its {algorithm} is {found}, and should be {wanted}"
+        )
     return place

@@ -186,11 +186,14 @@ def test_a_broken_tarball_is_told(builder, tarball, tmp_path) -> None:
         builder.build("hello", tarball(tops=("a", "b")), recipe(tmp_path))
 
 
+DIGEST = hashlib.sha256().hexdigest()
+
+
 @pytest.fixture
 def state(load_module, tmp_path):
     """The state with a module that records, and a file.managed that fetches."""
 
-    def make(current=None, fetched=True, test=False, fails=False, kept=False, accepted=True):
+    def make(current=None, fetched=True, test=False, fails=False, kept=False, accepted=True, digest=DIGEST):
         done = []
 
         def step(name, result=None):
@@ -210,7 +213,9 @@ def state(load_module, tmp_path):
                       "source_build.tarball": lambda *_: str(tmp_path / "hello.tar.gz"),
                       "hello.accepts": step("accepts", {"accepted": accepted, "comment": "it refuses it"}),
                       "source_build.kept": lambda _: [{"version": "2"}] if kept else [],
-                      "source_build.remove": step("remove")},
+                      "source_build.remove": step("remove"),
+                      "file.get_hash": lambda _, algorithm: digest if algorithm == "sha256" else None,
+                      "file.remove": step("drop")},
             __states__={"file.managed": lambda *_, **__: {"result": fetched, "comment": "Source hash mismatch"}},
         )  # fmt: skip
         return module, done
@@ -218,7 +223,7 @@ def state(load_module, tmp_path):
     return make
 
 
-ARGUMENTS = {"version": "2", "source": ["salt://hello.tar.gz"], "source_hash": "sha256=" + hashlib.sha256().hexdigest(),
+ARGUMENTS = {"version": "2", "source": ["salt://hello.tar.gz"], "source_hash": f"sha256={DIGEST.upper()}",
              "build": ["make"], "stage": "make install", "proof": "usr/bin/hello"}  # fmt: skip
 PRESENT = {"recipe": {key: value for key, value in ARGUMENTS.items() if key != "source"}, "damaged": [],
            "interrupted": False, "platform": True}  # fmt: skip
@@ -260,6 +265,14 @@ def test_failures_are_told_and_claim_no_change(state, step) -> None:
     ret = module.installed("hello", **ARGUMENTS)
     assert (ret["result"], ret["changes"], done) == (False, {}, [])
     assert "Source hash mismatch" in ret["comment"]
+
+
+def test_a_tarball_from_the_master_is_checked_too(state) -> None:
+    """file.managed does not do that for what comes by salt://."""
+    module, done = state(digest="0" * 64)
+    ret = module.installed("hello", **ARGUMENTS)
+    assert (ret["result"], ret["changes"], done) == (False, {}, ["drop"])
+    assert ret["comment"].endswith(f"its sha256 is {'0' * 64}, and should be {DIGEST.upper()}")
 
 
 @pytest.mark.parametrize("kept", [False, True])
