@@ -44,10 +44,17 @@ CLOSED = """\
 skip_networking = ON
 skip_{replica}_start = ON
 """
+# A server takes no transaction that has its own id, and what this one wrote while the copy came in is only to be had
+# from the other one.
+OTHER_ID = """\
+server_id = {server_id}
+event_scheduler = OFF
+"""
 ASIDE, PART = ".before-", ".part-"
 EVENT = "mysql_ha/data/copy"
 HAND_OVER_SECONDS = 10
 IDLE_SECONDS = 5
+CATCH_UP_SECONDS = 0.5
 RESTART_SECONDS = 600
 COPY_SECONDS = 7 * 86400
 
@@ -648,10 +655,10 @@ def _need(source, size, place):
 def _copy(record, source, there, afresh):
     """Make it, wherever an interrupted one stopped; by what it was made."""
     dialect = mysql_dialect.DIALECTS[record["flavor"]]
-    _close(record, dialect)
+    _close(record, dialect, there)
     if record.get("prepared"):
         by = "stream"
-        _put_in_place(record, dialect)
+        _put_in_place(record, source, dialect)
     else:
         by, run = ("dump", _dump) if dialect.is_mariadb else ("clone", _clone)
         _make_room(record, afresh)
@@ -685,12 +692,15 @@ def _made(record, began, by, why):
     }
 
 
-def _close(record, dialect):
+def _close(record, dialect, there):
     """Stop the server, and let nobody but root reach it when it starts again."""
     if record["phase"] == "keeping":
         # Recorded before it is closed, or an interruption here would leave a closed server, and nobody knew why.
         _save(record, kept=record["kept"] or _aside(record["folder"], ASIDE))
-    _closed(record["config"]).write_text(CLOSED.format(replica=dialect.replica.lower()), encoding="utf-8")
+    text = CLOSED.format(replica=dialect.replica.lower())
+    if record.get("prepared"):
+        text += OTHER_ID.format(server_id=mysql_copy.other_id(_text(record["config"]), there["server_id"]))
+    _closed(record["config"]).write_text(text, encoding="utf-8")
     __salt__["service.stop"](record["service"])
 
 
@@ -714,7 +724,7 @@ def _keep_aside(record):
         record["kept"] = ""
 
 
-def _put_in_place(record, dialect):
+def _put_in_place(record, source, dialect):
     """Keep aside what the server has, and start it on what was prepared."""
     prepared = record["prepared"]
     part = Path(prepared["folder"])
@@ -729,12 +739,39 @@ def _put_in_place(record, dialect):
         part.rename(record["folder"])
     try:
         __salt__["mysql_server.start"](record["service"], RESTART_SECONDS)
-        mysql_client.local(mysql_copy.settle_statements(prepared["state"], prepared["gtids"]))
-        _settle(prepared["there"], dialect)
+        if not prepared.get("settled"):
+            mysql_client.local(mysql_copy.settle_statements(prepared["state"], prepared["gtids"]))
+            _settle(prepared["there"], dialect)
+            # From here on its position moves, and is not to be set once more.
+            _save(record, prepared={**prepared, "settled": True})
+        _catch_up(record, source, dialect)
     except (CommandExecutionError, SqlError):
         # It would fail in the same way again, so that the next run begins with a dump.
         _save(record, phase="copying", prepared=None)
         raise
+
+
+def _catch_up(record, source, dialect):
+    """
+    Get what the other server has got since its files were copied. This one served meanwhile, and under its own id it
+    would never get back what it wrote itself.
+    """
+    there = __salt__["mysql_replication.peer"](source, wait=RESTART_SECONDS)
+    if there is None:
+        raise CommandExecutionError(f"{record['source']} is gone, and has what was written here meanwhile")
+    wanted, before, since = dialect.parse(there["gtids"]), None, time.monotonic()
+    __salt__["mysql_replication.replicate_from"](source)
+    while left := mysql_gtid.subtract(wanted, dialect.parse(__salt__["mysql_replication.server"]()["gtids"])):
+        error = (__salt__["mysql_replication.status"]() or {}).get("applier_error")
+        if left != before:
+            before, since = left, time.monotonic()
+        if error or time.monotonic() - since > RESTART_SECONDS:
+            raise CommandExecutionError(
+                f"the copy does not get {mysql_gtid.text(left, dialect.is_mariadb)} from {record['source']}: "
+                f"{error or f'nothing came within {RESTART_SECONDS} s'}"
+            )
+        time.sleep(CATCH_UP_SECONDS)
+    mysql_client.local(dialect.stop() + f"RESET {dialect.replica.upper()} ALL;\n")
 
 
 def _settle(there, dialect):
@@ -936,6 +973,13 @@ def _save(record, **changes):
         file.flush()
         os.fsync(file.fileno())
     part.replace(RECORD)
+
+
+def _text(path):
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _closed(config):

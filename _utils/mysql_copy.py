@@ -18,6 +18,8 @@ from mysql_client import Peer, quote
 ROOM = 1.15
 SPARE_BYTES = 256 << 20
 CHUNK = 256 << 10
+#: The highest id that a server can have.
+LONGEST_ID = 4294967295
 #: The position stands at the beginning of a dump, before any data.
 HEADER = 16 << 10
 _POSITION = re.compile(rb"^(?:-- )?CHANGE MASTER TO MASTER_LOG_FILE='([\w.-]+)', MASTER_LOG_POS=(\d+)", re.MULTILINE)
@@ -57,6 +59,18 @@ def is_closed(record: Mapping[str, Any] | None) -> bool:
 def room(data_bytes: int) -> int:
     """How many bytes a copy of so much data may need."""
     return int(data_bytes * ROOM) + SPARE_BYTES
+
+
+def other_id(options: str, peer_id: int) -> int:
+    """
+    A server id that is neither this server's nor its peer's.
+
+    options
+        The text of this server's option file.
+    """
+    found = re.search(r"^server[_-]id\s*=\s*(\d+)", options, re.MULTILINE)
+    return next(number for number in (LONGEST_ID - 1, LONGEST_ID - 2, LONGEST_ID - 3)
+                if number not in (peer_id, int(found[1]) if found else None))  # fmt: skip
 
 
 def clone_statements(peer: Peer, password: str, limit: int = 0) -> str:

@@ -148,6 +148,11 @@ print("end", flush=True)
         self._run = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         assert self._run.stdout.readline().strip(), self._run.stderr.read()
 
+    def acknowledged(self) -> list[str]:
+        """The numbers of the rows that were acknowledged until the session broke, or was ended."""
+        said, _ = self._run.communicate(timeout=60)
+        return [line for line in said.splitlines() if line.isdigit()]
+
     def end(self) -> int:
         """How many rows were acknowledged; fails when the session broke."""
         said, error = self._run.communicate(timeout=60)

@@ -14,7 +14,7 @@ from mysql_ha_lab import salt
 from mysql_ha_lab.command import wait_for
 from mysql_ha_lab.plan import DATABASES
 from test_1_first_run import ours
-from test_6_databases import Databases, databases  # noqa: F401 - a fixture
+from test_6_databases import Databases, Writer, databases  # noqa: F401 - a fixture
 
 REPLICATING = "mysql_ha-database-replication-mysql_replication-replicating"
 ROWS = 12288
@@ -243,8 +243,9 @@ def test_a_copy_whose_source_is_gone_is_given_up(pair: Pair) -> None:
 
 
 def test_a_rebuild_under_writes(pair: Pair) -> None:
-    """MariaDB's old server serves until the other one's files have come in."""
+    """MariaDB's old server serves until the other one's files have come in, and what it acknowledges is on both."""
     before = pair.settled()
+    own = Writer(pair.lab, "192.168.1.6")
     with pair.writing():
         run = pair.rebuild(node="mysql2", limit=20)
         if pair.flavor == "mariadb":
@@ -257,6 +258,10 @@ def test_a_rebuild_under_writes(pair: Pair) -> None:
     after = pair.settled()
     assert after["shop.big"] == before["shop.big"]
     assert after["shop.visits"] != before["shop.visits"]
+    rows = own.acknowledged()
+    assert len(rows) > (50 if pair.flavor == "mariadb" else 0)
+    for host in DATABASES:
+        assert pair.sql(host, f"SELECT COUNT(*) FROM shop.visits WHERE id IN ({','.join(rows)})") == str(len(rows))
     # Numbers go on where they were, on both sides, also those that the rebuilt one wrote before.
     pair.insert("after the rebuild")
     pair.settled()

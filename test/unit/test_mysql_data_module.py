@@ -15,7 +15,9 @@ from pinned_tls import MeetingError
 
 SOURCE = {"host": "192.168.1.5", "port": 3306, "user": "repl"}
 THERE = {"flavor": "mariadb", "tables": 3, "gtids": "1-1-5", "other_engines": 0, "data_bytes": 1000,
-         "purged": ""}  # fmt: skip
+         "purged": "", "server_id": 1}  # fmt: skip
+# What the other server has once its files have been copied: the last one was written here, meanwhile.
+LATER = "1-1-6,2-2-9"
 STREAM = {"address": "192.168.1.6", "port": 4444, "certificate": "..."}
 
 
@@ -32,6 +34,9 @@ class Host:
         self.runs = True
         self.met = True
         self.does_not_start = False
+        self.gtids = LATER
+        self.is_replica = False
+        self.applier_error = ""
 
     def step(self) -> None:
         self.steps += 1
@@ -65,6 +70,23 @@ class Host:
         (Path(folder) / "system").touch()
         self.step()
 
+    def local(self, sql, *_):
+        self.step()
+        if "RESET MASTER" in sql:
+            assert not self.is_replica, "its position has moved"
+            self.gtids = "1-1-6"
+        self.step()
+        return []
+
+    def replicate_from(self, _source) -> None:
+        self.step()
+        assert "server_id = 4294967294\n" in self.closed.read_text(), "it would not get back what it wrote itself"
+        self.is_replica = True
+        self.step()
+        if not self.applier_error:
+            self.gtids = LATER
+        self.step()
+
     def receive(self, part, *_) -> None:
         assert not self.closed.exists(), "it serves meanwhile"
         self.step()
@@ -96,7 +118,10 @@ def host(tmp_path):
 @pytest.fixture
 def module(load_module, tmp_path, host, monkeypatch):
     functions = {
-        "mysql_replication.peer": lambda _: THERE,
+        "mysql_replication.peer": lambda _, wait=0: THERE | ({"gtids": LATER} if host.closed.exists() else {}),
+        "mysql_replication.replicate_from": host.replicate_from,
+        "mysql_replication.server": lambda: {"gtids": host.gtids},
+        "mysql_replication.status": lambda: {"applier_error": host.applier_error},
         "mysql_replication.set_read_only": lambda _: None,
         "mysql_replication.errant": lambda _, wait: "",
         "mysql_server.answers": lambda: host.runs,
@@ -104,6 +129,7 @@ def module(load_module, tmp_path, host, monkeypatch):
         "service.stop": host.stop,
     }
     (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "90-mysql_ha.cnf").write_text("[mysqld]\nserver_id = 2\n")
     loaded = load_module("modules", "mysql_data", __salt__=functions)
     for name, value in {
         "RECORD": tmp_path / "state" / "copy.json",
@@ -118,7 +144,8 @@ def module(load_module, tmp_path, host, monkeypatch):
     monkeypatch.setattr(loaded.mysql_copy_stream, "receive", host.receive)
     monkeypatch.setattr(loaded.mysql_copy_stream, "prepare", host.prepare)
     monkeypatch.setattr(loaded.mysql_copy_stream, "turn_away", lambda *_: None)
-    monkeypatch.setattr(loaded.mysql_client, "local", lambda *_: host.step() or [])
+    monkeypatch.setattr(loaded.mysql_client, "local", host.local)
+    monkeypatch.setattr(loaded, "CATCH_UP_SECONDS", 0.01)
     return loaded
 
 
@@ -158,7 +185,7 @@ def test_a_copy_that_is_interrupted_anywhere(module, host, tmp_path, keep, at) -
 
 
 @pytest.mark.parametrize("again", [STREAM, None], ids=["the orchestration again", "a plain run"])
-@pytest.mark.parametrize("at", range(1, 22))
+@pytest.mark.parametrize("at", range(1, 30))
 def test_a_stream_that_is_interrupted_anywhere(module, host, tmp_path, at, again) -> None:
     """Until all has come in nothing is changed; from then on the next run goes on, without the stream."""
     host.folder.mkdir()
@@ -184,18 +211,20 @@ def test_a_stream_that_is_interrupted_anywhere(module, host, tmp_path, at, again
         made = copy(module, tmp_path, not closed, again)
         if closed:
             assert made["by"] in ("stream", ""), "it is not made twice"
-    if at > 19:
+    if at > 28:
         assert not interrupted, "all steps were tried"
     assert (host.folder / "copied").exists()
     assert (host.folder / "written").exists()
     assert not host.closed.exists()
     assert module.status() is None
+    if not interrupted or closed:
+        assert host.gtids == LATER, "it has what was written here while the copy came in"
     (kept,) = tmp_path.glob("mysql.before-*")
     assert (kept / "original").exists()
     assert not list(tmp_path.glob("mysql.part-*"))
 
 
-@pytest.mark.parametrize("at", range(1, 14))
+@pytest.mark.parametrize("at", range(1, 23))
 def test_a_stream_that_was_interrupted_anywhere_can_be_given_up(module, host, tmp_path, at) -> None:
     host.folder.mkdir()
     (host.folder / "original").touch()
@@ -256,6 +285,15 @@ def test_what_came_in_and_does_not_start_is_not_tried_again(module, host, tmp_pa
     assert (kept / "original").exists()
 
 
+def test_what_came_in_and_does_not_catch_up_is_not_tried_again(module, host, tmp_path) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.applier_error = "1062: Duplicate entry"
+    with pytest.raises(CommandExecutionError, match=r"get 2-2-.* from 192.168.1.5:3306: 1062: Duplicate"):
+        copy(module, tmp_path, True, STREAM)
+    assert (module.status()["phase"], module.status()["prepared"]) == ("copying", None)
+
+
 @pytest.mark.parametrize("at", [6, 9], ids=["beside the data directory", "in its place"])
 def test_what_came_in_too_long_ago_is_made_anew(module, host, tmp_path, monkeypatch, at) -> None:
     """Its source has deleted the binary logs from there on."""
@@ -267,7 +305,7 @@ def test_what_came_in_too_long_ago_is_made_anew(module, host, tmp_path, monkeypa
     assert module.status()["prepared"]
     host.fails_at = None
     monkeypatch.setitem(
-        module.__salt__, "mysql_replication.peer", lambda _: THERE | {"gtids": "1-1-9", "purged": "1-1-8"}
+        module.__salt__, "mysql_replication.peer", lambda *_, **__: THERE | {"gtids": "1-1-9", "purged": "1-1-8"}
     )
     assert copy(module, tmp_path, False)["by"] == "dump"
     (kept,) = tmp_path.glob("mysql.before-*")
