@@ -89,6 +89,7 @@ class Directors:
 @pytest.fixture(scope="module")
 def directors(cluster: Lab) -> Iterator[Directors]:
     one = Directors(cluster)
+    salt.sync_master(cluster)
     yield one
     one.use()
     if any(one.installed(name) != NEW or one.running(name) != NEW for name in DIRECTORS):
@@ -173,14 +174,16 @@ def test_a_configure_that_fails_changes_nothing(directors: Directors) -> None:
 @pytest.mark.long
 def test_a_compiler_that_fails_changes_nothing(directors: Directors) -> None:
     directors.use(OLD)
+    # configure needs one that works.
+    fails = '#!/bin/sh\ncase $1 in -j*) echo cc: fatal; exit 2;; esac\nexec /usr/bin/make.away "$@"\n'
     directors.run("mv", "/usr/bin/make", "/usr/bin/make.away")
-    directors.run("sh", "-c", "printf '#!/bin/sh\\necho cc: fatal; exit 2\\n' > /usr/bin/make; chmod 755 /usr/bin/make")
+    (directors.root("lvs1") / "usr/bin/make").write_text(fails)
+    directors.run("chmod", "755", "/usr/bin/make")
     try:
-        unchanged(
-            directors, directors.apply(sls="mysql_ha.director.keepalived"), "exit status 2 from 'make -j", "cc: fatal"
-        )
+        result = directors.apply(sls="mysql_ha.director.keepalived")
     finally:
         directors.run("mv", "/usr/bin/make.away", "/usr/bin/make")
+    unchanged(directors, result, "exit status 2 from 'make -j", "cc: fatal")
 
 
 @pytest.mark.long
