@@ -53,8 +53,10 @@ def errors(pillar: Mapping[Any, Any]) -> Iterator[str]:
 
 def label(name: object) -> str:
     """Return the name of a service or server as a part of a path."""
-    plain = isinstance(name, str) and 0 < len(name) <= 63 and name.isascii() and name.isprintable()
-    return str(name) if plain and name == name.strip() else literal(name)  # type: ignore[union-attr]
+    if not isinstance(name, str):
+        return literal(name)
+    plain = 0 < len(name) <= 63 and name.isascii() and name.isprintable() and name == name.strip()
+    return name if plain else literal(name)
 
 
 # ---- each service by itself
