@@ -15,6 +15,7 @@ Everything here needs CAP_NET_ADMIN outside of any user namespace, reading inclu
 
 import gc
 import logging
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +27,9 @@ import ipvs_kernel
 import ipvs_model
 import ipvs_plan
 import ipvs_rules
+import ipvs_static_kept
 import ipvs_text
+from host_programs import ProgramError
 from ipvs_plan import ADD, DELETE, EDIT, Change
 
 log = logging.getLogger(__name__)
@@ -736,6 +739,86 @@ def zero(service=None):
     with _kernel() as ipvs:
         ipvs.zero(None if service is None else ipvs_rules.service_key(service))
     return True
+
+
+# --- static services ---
+
+
+def diff_static(name, settings):
+    """
+    What :py:func:`apply_static` would change, as ``{what: {field: {old, new}}}``: once keepalived has what the settings
+    say, and with an empty table where the kernel has no IPVS loaded yet. Changes nothing.
+
+    name, settings
+        See :py:func:`apply_static`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 ipvs.diff_static /root/ipvs.rules '{"endpoints": {}, "ipvs": {"services": {}}}'
+    """
+    with _told():
+        kept = _kept(name, settings)
+        decided = []
+        if kept.concerns_the_table:
+            leaving = set(__salt__["keepalived.leaving"](settings))
+            decided = kept.decide({key: entry for key, entry in _table_if_any().items() if key.name not in leaving})
+        return {**ipvs_plan.as_dict(decided), **kept.changes_of_files(kept.asked.wanted)}
+
+
+def apply_static(name, settings):
+    """
+    Make the table hold the static services of the settings, now and after each boot. What they have had and have no
+    more is removed, unless it is one of their endpoints now, which is keepalived's. Services that somebody else put in
+    are left alone, unless ``purge`` is true.
+
+    name
+        The absolute path of the record: the file that says what is ours, and what a unit of systemd brings back at
+        boot. When nothing is left, file and unit go.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets: ``ipvs`` with its ``services``, ``purge`` and
+        ``drain``, and the ``endpoints`` and what belongs to them.
+
+    Returns the ``changes`` that were made, and what ``failed``, by name, with the reason; then the exit status is 1,
+    and the record keeps what is still to go.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 ipvs.apply_static /root/ipvs.rules '{"endpoints": {}, "ipvs": {"services": {}}}'
+    """
+    with _told():
+        kept = _kept(name, settings)
+        # In this order nothing is lost by an interruption: see ipvs_static.claimed.
+        try:
+            kept.claim()
+        except (OSError, ProgramError) as error:
+            raise CommandExecutionError(f"{error}; nothing in the table was changed") from error
+        done = {"changes": {}, "failed": {}}
+        if kept.concerns_the_table:
+            with ipvs_kernel.Ipvs() as ipvs:
+                done = _report(ipvs_kernel.apply(ipvs, kept.decide, kept.drain, _progress_of("the servers that go")))
+        left = kept.claimed if done["failed"] else kept.asked.wanted
+        try:
+            kept.settle(left)
+        except (OSError, ProgramError) as error:
+            left = kept.claimed
+            done["failed"][name] = f"{error}; it keeps what has gone, until the next run"
+            __context__["retcode"] = 1
+    done["changes"].update(kept.changes_of_files(left))
+    return done
+
+
+def _kept(name, settings):
+    try:
+        return ipvs_static_kept.Kept(name, settings, sys.executable)
+    except OSError as error:
+        raise CommandExecutionError(
+            f"The record of the static services, or its unit, cannot be read: {error}"
+        ) from error
 
 
 # --- timeouts and synchronisation ---

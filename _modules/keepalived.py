@@ -507,6 +507,27 @@ def correct(settings=None, timeout=30, test=False):
     return {"changes": ipvs_plan.as_dict(done), "failed": failed, "comment": ""}
 
 
+def leaving(settings=None):
+    """
+    Which services keepalived has in the kernel's table and will remove once it has read the configuration that the
+    settings make. Empty if it does not run, or does not say what it has.
+
+    settings
+        The ``mysql_ha`` pillar; this minion's own if left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'lvs*' keepalived.leaving
+    """
+    asked = _asked(settings)
+    with _told():
+        running = keepalived_process.find()
+    held = _held(running, asked) if running else None
+    return sorted(key.name for key in held or () if key not in asked.wanted)
+
+
 _BLIND = (
     "What keepalived knows of its servers could not be read, so servers that are missing and weights were left as they "
     "are: a check may be the reason."

@@ -6,8 +6,8 @@ import sys
 
 from salt.exceptions import CommandExecutionError
 
-import host_programs
 import mysql_follow_unit
+import systemd_program
 from host_programs import ProgramError
 
 __virtualname__ = "mysql_follow"
@@ -31,9 +31,9 @@ def differences(masters):
 
         salt replica1 mysql_follow.differences '{mysql1: "192.168.1.5:3306", mysql2: "192.168.1.6:3306"}'
     """
-    found = mysql_follow_unit.differences(*_files(masters))
+    found = systemd_program.differences(*_files(masters))
     for word in ("running", "enabled"):
-        if not _is("active" if word == "running" else word):
+        if not systemd_program.is_("active" if word == "running" else word, mysql_follow_unit.SERVICE):
             found[word] = {"old": False, "new": True}
     return found
 
@@ -52,12 +52,15 @@ def install(masters):
         salt replica1 mysql_follow.install '{mysql1: "192.168.1.5:3306", mysql2: "192.168.1.6:3306"}'
     """
     try:
-        mysql_follow_unit.install(_files(masters)[1])
+        systemd_program.install(_files(masters)[1])
     except OSError as error:
         raise CommandExecutionError(f"the service could not be installed: {error}") from error
-    _systemctl("daemon-reload")
-    _systemctl("enable", mysql_follow_unit.SERVICE)
-    _systemctl("restart", mysql_follow_unit.SERVICE)
+    try:
+        systemd_program.systemctl("daemon-reload")
+        systemd_program.systemctl("enable", mysql_follow_unit.SERVICE)
+        systemd_program.systemctl("restart", mysql_follow_unit.SERVICE)
+    except ProgramError as error:
+        raise CommandExecutionError(str(error)) from error
 
 
 def _files(masters):
@@ -65,18 +68,3 @@ def _files(masters):
         return mysql_follow_unit.installed(), mysql_follow_unit.files(sys.executable, masters)
     except OSError as error:
         raise CommandExecutionError(f"the service's files cannot be read: {error}") from error
-
-
-def _is(state):
-    try:
-        host_programs.run(["systemctl", f"is-{state}", "--quiet", mysql_follow_unit.SERVICE])
-    except ProgramError:
-        return False
-    return True
-
-
-def _systemctl(*words):
-    try:
-        host_programs.run(["systemctl", *words], timeout=60)
-    except ProgramError as error:
-        raise CommandExecutionError(f"systemctl {' '.join(words)} failed: {error}") from error

@@ -230,14 +230,43 @@ def managed(
         done = __salt__["ipvs.apply"](wanted, drain=drain, **options)
     except (CommandExecutionError, SaltInvocationError) as error:
         return dict(ret, result=False, comment=str(error))
-    ret["changes"] = done["changes"]
-    if done["failed"]:
-        failures = "\n".join(f"  {entry}: {reason}" for entry, reason in done["failed"].items())
-        ret["result"] = False
-        ret["comment"] = f"{_count(done['changes'])} changed; {_count(done['failed'])} not:\n{failures}"
-    elif done["changes"]:
-        ret["comment"] = f"{_count(done['changes'])} changed."
-    return ret
+    return _done(ret, done)
+
+
+def static(name, settings):
+    """
+    The table holds the static services of the pillar (``mysql_ha:ipvs:services``), which keepalived has nothing to do
+    with, and holds them again after each boot, without Salt. A service that has left the pillar is removed, with
+    ``mysql_ha:ipvs:drain``, unless it is an endpoint's now: then it is keepalived's. Services that somebody else put in
+    stay, unless ``mysql_ha:ipvs:purge`` is true. Meant to run when keepalived has taken its configuration.
+
+    name
+        The absolute path of the record: which services are ours, for the next run and for the next boot. When the
+        pillar has none it goes, and so does the unit ``mysql_ha-ipvs.service``, which restores it.
+
+    settings
+        The ``mysql_ha`` pillar with its defaults and without its secrets.
+
+    When the kernel refuses something, the comment says what was done, what was not, and why; nothing is removed then.
+
+    .. code-block:: yaml
+
+        the static services:
+          ipvs.static:
+            - name: /etc/mysql_ha/ipvs.rules
+            - settings: {endpoints: {}, ipvs: {services: {}, purge: false, drain: 0}}
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "The static services are as specified."}
+    try:
+        if __opts__["test"]:
+            ret["changes"] = __salt__["ipvs.diff_static"](name, settings)
+            if ret["changes"]:
+                ret.update(result=None, comment=f"{_count(ret['changes'])} would be changed.")
+            return ret
+        done = __salt__["ipvs.apply_static"](name, settings)
+    except (CommandExecutionError, SaltInvocationError) as error:
+        return dict(ret, result=False, comment=str(error))
+    return _done(ret, done)
 
 
 def timeouts(name, tcp=None, tcp_fin=None, udp=None):
@@ -301,6 +330,18 @@ def _ensured(shown, function, *arguments, **options):
         ret.update(result=None, comment=f"{shown} would be changed.")
     elif ret["changes"]:
         ret["comment"] = f"{shown} has been changed."
+    return ret
+
+
+def _done(ret, done):
+    """The return of a state that changed several entries, of which some may have failed."""
+    ret["changes"] = done["changes"]
+    if done["failed"]:
+        failures = "\n".join(f"  {entry}: {reason}" for entry, reason in done["failed"].items())
+        ret["result"] = False
+        ret["comment"] = f"{_count(done['changes'])} changed; {_count(done['failed'])} not:\n{failures}"
+    elif done["changes"]:
+        ret["comment"] = f"{_count(done['changes'])} changed."
     return ret
 
 

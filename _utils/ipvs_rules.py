@@ -57,9 +57,20 @@ class Wrong(ValueError):
     """Something that an operator said cannot work; the message names it, its value and what is allowed."""
 
 
+class Refused(Wrong):
+    """One wrong value, in its parts for who says it in other words."""
+
+    def __init__(self, what: str, value: object, allowed: str) -> None:
+        super().__init__(what, value, allowed)
+        self.what, self.value, self.allowed = what, value, allowed
+
+    def __str__(self) -> str:
+        return f"{self.what}: is {self.value!r}; allowed: {self.allowed}"
+
+
 def refuse(what: str, value: object, allowed: str) -> Wrong:
     """The error for one wrong value."""
-    return Wrong(f"{what}: is {value!r}; allowed: {allowed}")
+    return Refused(what, value, allowed)
 
 
 # --- names ---
@@ -115,7 +126,7 @@ def split_endpoint(text: str) -> tuple[bytes | None, int | None]:
         address = packed(host)
         if address is not None and len(address) == 16:
             address = None
-    if address is None or not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if address is None or not colon or not _is_digits(port) or int(port) > 65535:
         return None, None
     return address, int(port)
 
@@ -347,11 +358,16 @@ def number(what: str, value: object, low: int, high: int, unit: str = "") -> int
     if type(value) is int and low <= value <= high:
         return value
     found = value
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and _is_digits(value):
         found = int(value)
     if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
         raise refuse(what, value, f"{low} to {high}{unit}")
     return found
+
+
+def _is_digits(text: str) -> bool:
+    """Whether a text is a number; Python refuses to read those of more than 4300 digits."""
+    return len(text) <= 20 and text.isascii() and text.isdigit()
 
 
 def boolean(what: str, value: object) -> bool:

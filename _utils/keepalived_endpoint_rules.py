@@ -46,6 +46,7 @@ from pillar_words import did_you_mean, is_whole, kind, literal
 #: The LVS schedulers of Linux (``net/netfilter/ipvs/Kconfig``).
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")
 PLACES = ("address", "fwmark", "group")
+_PLACE = ("address", "port", "protocol", "fwmark", "family")
 
 _AGENT = ", which needs the health agent that is not in this version"
 _SERVES = "all, said explicitly: both databases then take writes, and can diverge silently"
@@ -253,9 +254,18 @@ def _server(path: str, name: object, entry: object, known: Known) -> Iterator[st
 # ---- what is right of it, for what the values are together
 
 
-def _right(entry: Mapping[Any, Any], known: Known) -> dict[str, Any]:
-    """Return an endpoint without everything that is wrong in it."""
-    right = accepted(entry, _ENDPOINT)
+def places(pillar: Mapping[Any, Any]) -> Iterator[tuple[str, Service]]:
+    """Yield the services of the endpoints, as far as their places are right, and where the pillar says them."""
+    entries = part(pillar, "endpoints")
+    for name in entries:
+        path, right = f"{ROOT}:endpoints:{label(name)}", _right_place(part(entries, name))
+        for index, service in enumerate(keepalived_endpoints.services(right)):
+            yield f"{path}:group:{index}" if "group" in right else path, service
+
+
+def _right_place(entry: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return where an endpoint is, without everything that is wrong in that."""
+    right = accepted(entry, {key: _ENDPOINT[key] for key in _PLACE})
     if is_whole(entry.get("port"), 0, 0):
         right["port"] = 0
     if "address" in right and "port" not in right:
@@ -263,9 +273,15 @@ def _right(entry: Mapping[Any, Any], known: Known) -> dict[str, Any]:
         del right["address"]
     if isinstance(entry.get("group"), (list, tuple)) and all(_member(item)[0] for item in entry["group"]):
         right["group"] = entry["group"]
-    places = [key for key in PLACES if key in right]
-    for key in places[1:]:
+    for key in [key for key in PLACES if key in right][1:]:
         del right[key]
+    return right
+
+
+def _right(entry: Mapping[Any, Any], known: Known) -> dict[str, Any]:
+    """Return an endpoint without everything that is wrong in it."""
+    right = accepted(entry, {key: rule for key, rule in _ENDPOINT.items() if key not in _PLACE})
+    right.update(_right_place(entry))
     flags = entry.get("scheduler_flags")
     if isinstance(flags, (list, tuple)) and all(isinstance(flag, str) for flag in flags):
         right["scheduler_flags"] = flags

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import ipvs_static_rules
 import keepalived_checks
 import keepalived_endpoint_rules
 import keepalived_globals
@@ -60,6 +61,7 @@ _TOP_KEYS = (
     "checks",
     "keepalived",
     "ipvsadm",
+    "ipvs",
     "database",
     "secrets",
 )
@@ -105,6 +107,7 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *check_section(f"{ROOT}:checks", part(pillar, "checks"), keepalived_checks.TIMES),
         *_keepalived(part(pillar, "keepalived")),
         *_source_build(f"{ROOT}:ipvsadm", part(pillar, "ipvsadm"), _SOURCE_KEYS),
+        *ipvs_static_rules.errors(pillar),
         *_database(part(pillar, "database")),
         *_seed(pillar),
         *_backup(pillar),

@@ -6,3 +6,4 @@ include:
   - mysql_ha.director.config
   - mysql_ha.director.service
   - mysql_ha.director.table
+  - mysql_ha.director.services

@@ -146,6 +146,7 @@ PATHS = [
     [key, inner] for key, value in EXAMPLE["mysql_ha"].items() if isinstance(value, dict) for inner in value
 ] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
      ["endpoints", "write", "servers"], ["endpoints", "write", "group"], ["endpoints", "write", "forward"],
+     ["ipvs", "services", "tcp 192.168.1.102:80"],
      ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"]]  # fmt: skip
 
 
@@ -209,6 +210,33 @@ def test_databases_take_packets_for_the_addresses_that_reach_them_unchanged(rend
     }
     names = [chunk["name"] for chunk in render("mysql1", pillar, "mysql_ha.realserver") if chunk["fun"] == "running"]
     assert names == [f"mysql_ha-vip@192.168.1.{last}" for last in (100, 104, 105, 106)]
+
+
+STATIC = {
+    "tcp 192.168.1.102:80": {"scheduler": "wlc", "servers": {"192.168.1.5": {"weight": 3}}},
+    "udp [2001:db8::1]:53": None,
+    NOT_IN_YAML: {NOT_IN_YAML: None},
+}
+
+
+def test_static_services_arrive_as_they_are_after_all_that_is_keepalives(render) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["ipvs"] = {"services": STATIC, "purge": True, "drain": 60}
+    chunks = render("lvs1", pillar, "mysql_ha")
+    chunk = chunks[-1]
+    assert (chunk["state"], chunk["fun"], chunk["name"]) == ("ipvs", "static", "/etc/mysql_ha/ipvs.rules")
+    assert chunk["settings"]["ipvs"] == pillar["mysql_ha"]["ipvs"]
+    assert chunk["settings"]["endpoints"] == pillar["mysql_ha"]["endpoints"]
+    assert chunk["require"] == [{"sls": "mysql_ha.director.table"}]
+    assert {"mysql_ha.director.table", "mysql_ha.director.service"} <= {one["__sls__"] for one in chunks[:-1]}
+
+
+@pytest.mark.parametrize("given", [{}, {"services": {}}, {"services": None}, {"purge": False}, None, "x"], ids=str)
+def test_without_static_services_there_is_a_state_that_takes_away_what_was_there(render, given) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["ipvs"] = given
+    chunk = render("lvs1", pillar, "mysql_ha.director.services")[-1]
+    assert chunk["settings"]["ipvs"] == {"services": {}, "purge": False, "drain": 0}
 
 
 CA = {"tls_ca": "-----BEGIN CERTIFICATE-----", "tls_ca_key": "-----BEGIN PRIVATE KEY-----MARKED"}

@@ -394,3 +394,16 @@ def test_test_mode_before_a_reload(module, host) -> None:
     assert module.correct(pillar, test=True)["changes"] == expected
     host.servers["192.0.2.5"]["upper"] = 100
     assert module.correct(pillar)["changes"] == expected
+
+
+def test_what_it_is_going_to_leave(module, host) -> None:
+    assert module.leaving() == []
+    moved = {"other": {**PILLAR["endpoints"]["write"], "address": "192.0.2.2"}}
+    assert module.leaving({**PILLAR, "endpoints": moved}) == [NAME]
+    # What it does not say, nobody knows.
+    host.data = lambda _: ""
+    assert module.leaving({**PILLAR, "endpoints": moved}) == []
+    host.running = None
+    assert module.leaving({**PILLAR, "endpoints": moved}) == []
+    with pytest.raises(CommandExecutionError, match="mysql_ha:endpoints make no table"):
+        module.leaving({"endpoints": {"a": 5}})

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import mysql_follow
 import mysql_follow_unit
 import mysql_handshake
+import systemd_program
 from mysql_client import SqlError
 from mysql_follow import PATIENCE, PAUSE, Follower, Memory, is_due, is_lost, other, remember
 
@@ -204,15 +205,15 @@ def test_the_service_has_all_that_its_program_imports(tmp_path, monkeypatch) -> 
     """The program runs with its own files alone."""
     import subprocess
 
-    monkeypatch.setattr(mysql_follow_unit, "FOLDER", tmp_path / "lib")
-    monkeypatch.setattr(mysql_follow_unit, "UNIT", tmp_path / "unit.service")
+    monkeypatch.setattr(systemd_program, "FOLDER", tmp_path / "lib")
+    monkeypatch.setattr(systemd_program, "UNITS", tmp_path)
     wanted = mysql_follow_unit.files(sys.executable, MASTERS)
-    assert set(mysql_follow_unit.differences(mysql_follow_unit.installed(), wanted)) == set(wanted)
-    mysql_follow_unit.install(wanted)
-    assert mysql_follow_unit.differences(mysql_follow_unit.installed(), wanted) == {}
+    assert set(systemd_program.differences(mysql_follow_unit.installed(), wanted)) == set(wanted)
+    systemd_program.install(wanted)
+    assert systemd_program.differences(mysql_follow_unit.installed(), wanted) == {}
     changed = mysql_follow_unit.files(sys.executable, MASTERS | {"mysql2": "192.168.1.9:3306"})
-    unit = str(tmp_path / "unit.service")
-    assert mysql_follow_unit.differences(mysql_follow_unit.installed(), changed) == {
+    unit = str(tmp_path / mysql_follow_unit.SERVICE)
+    assert systemd_program.differences(mysql_follow_unit.installed(), changed) == {
         unit: {"old": "another one", "new": "as specified"}
     }
     assert "mysql1=192.168.1.5:3306 mysql2=192.168.1.6:3306" in wanted[unit]
@@ -225,9 +226,9 @@ def test_the_service_has_all_that_its_program_imports(tmp_path, monkeypatch) -> 
 def test_an_upgrade_of_salt_leaves_the_interpreters_name(tmp_path) -> None:
     versioned = tmp_path / "python3.10"
     versioned.touch()
-    assert mysql_follow_unit.python(str(versioned)) == str(versioned)
+    assert systemd_program.python(str(versioned)) == str(versioned)
     (tmp_path / "python3").symlink_to(versioned)
-    assert mysql_follow_unit.python(str(versioned)) == str(Path(tmp_path, "python3"))
+    assert systemd_program.python(str(versioned)) == str(Path(tmp_path, "python3"))
 
 
 @pytest.mark.parametrize("test", [False, True])

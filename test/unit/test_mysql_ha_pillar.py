@@ -55,7 +55,7 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
 
 
 CONFIGURE = "an option of its configure, such as --enable-snmp (--enable-, --disable-, --with-, --without-)"
-TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, database, secrets"
+TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, ipvs, database, secrets"
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
 REPLICA = "role, address, interface, server_id, replicates_from"
