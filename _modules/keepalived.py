@@ -300,7 +300,7 @@ def in_use(settings):
         "running": running is not None,
         "configuration": None if old is None else keepalived_process.same(old, new),
         "only_at_start": [] if old is None else keepalived_process.only_at_start(old, new),
-        "replaced": (_version_of(keepalived_process.program(running)) or "another one") if is_replaced else None,
+        "replaced": (_version_of(keepalived_process.program(running)) or "the former one") if is_replaced else None,
     }
 
 

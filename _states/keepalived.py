@@ -116,7 +116,7 @@ def loaded(name, settings, timeout=30):
             told = __salt__["keepalived.in_use_accepts"](settings)
             if not told["accepted"]:
                 return dict(ret, result=False, comment=(
-                    f"keepalived {found['replaced']}, which still runs, keeps its configuration until it is restarted: "
+                    f"What still runs ({found['replaced']}) keeps its configuration until it is restarted: "
                     f"{told['comment']}\n{_HOW}"
                 ))  # fmt: skip
     except (CommandExecutionError, SaltInvocationError) as error:

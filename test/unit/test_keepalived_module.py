@@ -202,7 +202,7 @@ def test_a_replaced_program_is_told_by_its_version(module, host, program) -> Non
     assert module.in_use(PILLAR)["replaced"] == "2.2.7"
     assert program.words == ["/proc/100/exe", "--version"]
     program(said="?")
-    assert module.in_use(PILLAR)["replaced"] == "another one"
+    assert module.in_use(PILLAR)["replaced"] == "the former one"
     assert module.in_use_accepts(PILLAR)["accepted"] is True
     assert program.words[0] == "/proc/100/exe"
     program(5, "(Line 3) Unknown keyword 'x'\n")
