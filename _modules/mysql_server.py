@@ -161,7 +161,7 @@ def compare(path, flavor, values):
     if not found["file"] and has_read_it:
         # What still looks otherwise is the same in the server's own words, or said by a file that is read later.
         found["overridden"] |= {name: change for name, change in found["pending"].items()
-                                if _origin(flavor, name) not in ("", path)}  # fmt: skip
+                                if mysql_settings.overrides(_origin(flavor, name), path)}  # fmt: skip
         found["pending"] = {}
     _add_dropped(found, flavor, text, old, old if has_read_it else _read(path + STARTED), variables)
     return found

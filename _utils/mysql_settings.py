@@ -209,6 +209,19 @@ def file_changes(old: str, new: str) -> dict[str, dict[str, str | None]]:
     }
 
 
+def overrides(origin: str, path: str) -> bool:
+    """
+    Whether what a server has comes from another option file than the formula's, to stay.
+
+    origin
+        The file that it comes from; empty if it comes from none.
+    path
+        The formula's option file.
+    """
+    # What closes a server while it is copied or restored (mysql_data, mysql_backup_jobs) goes by itself.
+    return origin not in ("", path) and not origin.rpartition("/")[2].startswith("zzz-mysql_ha-")
+
+
 def differing(wanted: Mapping[str, str | None], running: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
     """Which of a server's variables have another value than the option file says, as {variable: {old, new}}.
 

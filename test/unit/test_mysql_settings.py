@@ -130,3 +130,11 @@ def test_the_running_server_is_told_the_same(value, statement) -> None:
 ])  # fmt: skip
 def test_what_a_server_says_against_its_configuration(line, words) -> None:
     assert settings.complaints([line, line]) == words
+
+
+@pytest.mark.parametrize(("origin", "expected"), [
+    ("", False), ("/etc/mysql/90-mysql_ha.cnf", False), ("/etc/mysql/95-other.cnf", True), ("/var/mysqld-auto.cnf", True),
+    ("/etc/mysql/zzz-mysql_ha-copying.cnf", False), ("/etc/mysql/zzz-mysql_ha-restoring.cnf", False),
+])  # fmt: skip
+def test_what_another_file_says_to_stay(origin, expected) -> None:
+    assert settings.overrides(origin, "/etc/mysql/90-mysql_ha.cnf") is expected
