@@ -133,7 +133,8 @@ def test_what_a_server_says_against_its_configuration(line, words) -> None:
 
 
 @pytest.mark.parametrize(("origin", "expected"), [
-    ("", False), ("/etc/mysql/90-mysql_ha.cnf", False), ("/etc/mysql/95-other.cnf", True), ("/var/mysqld-auto.cnf", True),
+    ("", False), ("/etc/mysql/90-mysql_ha.cnf", False), ("/etc/mysql/95-other.cnf", True),
+    ("/var/lib/mysql/mysqld-auto.cnf", True),
     ("/etc/mysql/zzz-mysql_ha-copying.cnf", False), ("/etc/mysql/zzz-mysql_ha-restoring.cnf", False),
 ])  # fmt: skip
 def test_what_another_file_says_to_stay(origin, expected) -> None:
