@@ -118,12 +118,13 @@ def _attempt(work, ret, source, *arguments):
 
 
 def _replicating(ret, peer, source, wanted_id, wait, seed, own):
+    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
+        # Before anything else is asked: it may have another id until the copy is complete.
+        return _copy(ret, peer, source, own, "a copy that was interrupted is made again", keep=False)
     server = __salt__["mysql_replication.server"]()
     unfit = _unfit(server, wanted_id, source)
     if unfit:
         return _refused(ret, unfit)
-    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
-        return _copy(ret, peer, source, own, "a copy that was interrupted is made again", keep=False)
     status = __salt__["mysql_replication.status"]()
     differences = __salt__["mysql_replication.differences"](source)
     if status is None:
@@ -184,12 +185,12 @@ def following(name, nodes, port, user, wait=120, tls=True, ca_file="", connect_r
 
 def _following(ret, masters, wanted_id, wait, own):
     named, source = next(iter(masters.items()))
+    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
+        return _copy(ret, named, source, own, "a copy that was interrupted is made again", keep=False, both=False)
     here = __salt__["mysql_replication.server"]()
     unfit = _unfit(here, wanted_id, source)
     if unfit:
         return _refused(ret, unfit)
-    if own and mysql_copy.is_closed(__salt__["mysql_data.status"]()):
-        return _copy(ret, named, source, own, "a copy that was interrupted is made again", keep=False, both=False)
     status = __salt__["mysql_replication.status"]()
     if status is None:
         return _follow(ret, masters, here, wait, own)
