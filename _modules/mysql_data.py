@@ -744,32 +744,38 @@ def _put_in_place(record, source, dialect):
             _settle(prepared["there"], dialect)
             # From here on its position moves, and is not to be set once more.
             _save(record, prepared={**prepared, "settled": True})
-        _catch_up(record, source, dialect)
     except (CommandExecutionError, SqlError):
         # It would fail in the same way again, so that the next run begins with a dump.
         _save(record, phase="copying", prepared=None)
         raise
+    _catch_up(record, source, dialect)
 
 
 def _catch_up(record, source, dialect):
     """
     Get what the other server has got since its files were copied. This one served meanwhile, and under its own id it
-    would never get back what it wrote itself.
+    would never get back what it wrote itself. Should the other one go away, the next run goes on from here.
     """
-    there = __salt__["mysql_replication.peer"](source, wait=RESTART_SECONDS)
+    there = __salt__["mysql_replication.peer"](source)
     if there is None:
         raise CommandExecutionError(f"{record['source']} is gone, and has what was written here meanwhile")
     wanted, before, since = dialect.parse(there["gtids"]), None, time.monotonic()
     __salt__["mysql_replication.replicate_from"](source)
     while left := mysql_gtid.subtract(wanted, dialect.parse(__salt__["mysql_replication.server"]()["gtids"])):
-        error = (__salt__["mysql_replication.status"]() or {}).get("applier_error")
+        now = __salt__["mysql_replication.status"]() or {}
         if left != before:
             before, since = left, time.monotonic()
-        if error or time.monotonic() - since > RESTART_SECONDS:
-            raise CommandExecutionError(
-                f"the copy does not get {mysql_gtid.text(left, dialect.is_mariadb)} from {record['source']}: "
-                f"{error or f'nothing came within {RESTART_SECONDS} s'}"
-            )
+        error = now.get("applier_error")
+        if error:
+            # It would fail in the same way again, so that the next run begins with a dump.
+            _save(record, phase="copying", prepared=None)
+        elif not now.get("receiving") and __salt__["mysql_replication.peer"](source) is None:
+            error = "it is gone"
+        elif time.monotonic() - since > RESTART_SECONDS:
+            error = f"nothing came within {RESTART_SECONDS} s"
+        if error:
+            missing = mysql_gtid.text(left, dialect.is_mariadb)
+            raise CommandExecutionError(f"the copy does not get {missing} from {record['source']}: {error}")
         time.sleep(CATCH_UP_SECONDS)
     mysql_client.local(dialect.stop() + f"RESET {dialect.replica.upper()} ALL;\n")
 

@@ -75,8 +75,9 @@ def installed(name):
 
 def kept(name):
     """
-    The builds of a program that are kept on this minion, the newest first: ``version``, ``identity``, ``platform`` and
-    ``size`` in bytes. Any of them is installed without being built anew when its recipe is asked for again.
+    The builds of a program that are kept on this minion, the newest first: ``version``, ``identity``, ``platform``,
+    ``size`` in bytes, and whether it is the ``installed`` one. Any of them is installed without being built anew when
+    its recipe is asked for again.
 
     name
         What the program is called.
@@ -88,9 +89,16 @@ def kept(name):
         salt 'lvs*' source_build.kept keepalived
     """
     with _told(name):
-        found = _builds().kept(name)
+        builds = _builds()
+        found, current = builds.kept(name), builds.installed(name)
     return [
-        {"version": one.recipe["version"], "identity": one.identity, "platform": one.platform, "size": one.size}
+        {
+            "version": one.recipe["version"],
+            "identity": one.identity,
+            "platform": one.platform,
+            "size": one.size,
+            "installed": current is not None and current.is_of(one.recipe, one.platform),
+        }
         for one in found
     ]
 

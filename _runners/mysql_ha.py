@@ -137,9 +137,9 @@ def preview(node=None, diff=False):
 
 def hand_over(name, giver, taker):
     """
-    Give the newest build that one minion keeps to another one, which then installs it without compiling. Both need the
-    same operating system and processor; the build is what ``state.apply`` asks for as long as the pillar gives both the
-    same version.
+    Give the build that is installed on one minion to another one, which then installs it without compiling. Both need
+    the same operating system and processor; the build is what ``state.apply`` asks for as long as the pillar gives both
+    the same version.
 
     Returns ``result``: ``handed over``, and the ``version``; or ``not handed over`` (exit status 3), and why in
     ``error``.

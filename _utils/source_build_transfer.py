@@ -18,8 +18,8 @@ class AskError(Exception):
 
 def hand_over(name: str, giver: str, taker: str, ask: Ask) -> dict[str, Any]:
     """
-    Give the newest build that one host keeps to another one; returns its ``version``, ``identity`` and ``size``. Raises
-    AskError.
+    Give the build that is installed on one host (the newest that it keeps, if that one is not kept) to another one;
+    returns its ``version``, ``identity`` and ``size``. Raises AskError.
 
     name
         What the program is called.
@@ -31,14 +31,14 @@ def hand_over(name: str, giver: str, taker: str, ask: Ask) -> dict[str, Any]:
     kept = ask(giver, "source_build.kept", [name])
     if not kept:
         raise AskError(f"{giver} keeps no build of {name}")
-    newest = kept[0]
-    if not any(one["identity"] == newest["identity"] for one in ask(taker, "source_build.kept", [name])):
+    chosen = next((one for one in kept if one["installed"]), kept[0])
+    if not any(one["identity"] == chosen["identity"] for one in ask(taker, "source_build.kept", [name])):
         offset, is_complete = 0, False
         while not is_complete:
-            piece = ask(giver, "source_build.export", [name, newest["identity"], offset])
+            piece = ask(giver, "source_build.export", [name, chosen["identity"], offset])
             size = len(base64.b64decode(piece["data"]))
             if not size:
-                raise AskError(f"{giver} has no more than {offset} of the {newest['size']} bytes")
+                raise AskError(f"{giver} has no more than {offset} of the {chosen['size']} bytes")
             is_complete = ask(taker, "source_build.take", [piece["kept"], piece["data"], offset])
             offset += size
-    return {field: newest[field] for field in ("version", "identity", "size")}
+    return {field: chosen[field] for field in ("version", "identity", "size")}

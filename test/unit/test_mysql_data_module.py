@@ -37,6 +37,7 @@ class Host:
         self.gtids = LATER
         self.is_replica = False
         self.applier_error = ""
+        self.is_gone, self.goes_away = False, False
 
     def step(self) -> None:
         self.steps += 1
@@ -70,6 +71,11 @@ class Host:
         (Path(folder) / "system").touch()
         self.step()
 
+    def peer(self, _source) -> dict | None:
+        if self.closed.exists():
+            return None if self.is_gone else THERE | {"gtids": LATER}
+        return THERE
+
     def local(self, sql, *_):
         self.step()
         if "RESET MASTER" in sql:
@@ -83,7 +89,9 @@ class Host:
         assert "server_id = 4294967294\n" in self.closed.read_text(), "it would not get back what it wrote itself"
         self.is_replica = True
         self.step()
-        if not self.applier_error:
+        if self.goes_away:
+            self.is_gone = True
+        elif not self.applier_error:
             self.gtids = LATER
         self.step()
 
@@ -118,10 +126,10 @@ def host(tmp_path):
 @pytest.fixture
 def module(load_module, tmp_path, host, monkeypatch):
     functions = {
-        "mysql_replication.peer": lambda _, wait=0: THERE | ({"gtids": LATER} if host.closed.exists() else {}),
+        "mysql_replication.peer": host.peer,
         "mysql_replication.replicate_from": host.replicate_from,
         "mysql_replication.server": lambda: {"gtids": host.gtids},
-        "mysql_replication.status": lambda: {"applier_error": host.applier_error},
+        "mysql_replication.status": lambda: {"applier_error": host.applier_error, "receiving": not host.is_gone},
         "mysql_replication.set_read_only": lambda _: None,
         "mysql_replication.errant": lambda _, wait: "",
         "mysql_server.answers": lambda: host.runs,
@@ -294,6 +302,20 @@ def test_what_came_in_and_does_not_catch_up_is_not_tried_again(module, host, tmp
     assert (module.status()["phase"], module.status()["prepared"]) == ("copying", None)
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_source_that_goes_away_before_all_has_come_is_waited_for(module, host, tmp_path, when) -> None:
+    host.folder.mkdir()
+    (host.folder / "original").touch()
+    host.is_gone, host.goes_away = when == "before", when == "meanwhile"
+    with pytest.raises(CommandExecutionError, match="gone"):
+        copy(module, tmp_path, True, STREAM)
+    assert host.closed.exists()
+    assert (module.status()["phase"], bool(module.status()["prepared"])) == ("settling", True)
+    host.is_gone, host.goes_away = False, False
+    assert copy(module, tmp_path, False)["by"] == "stream"
+    assert host.gtids == LATER
+
+
 @pytest.mark.parametrize("at", [6, 9], ids=["beside the data directory", "in its place"])
 def test_what_came_in_too_long_ago_is_made_anew(module, host, tmp_path, monkeypatch, at) -> None:
     """Its source has deleted the binary logs from there on."""
@@ -305,7 +327,7 @@ def test_what_came_in_too_long_ago_is_made_anew(module, host, tmp_path, monkeypa
     assert module.status()["prepared"]
     host.fails_at = None
     monkeypatch.setitem(
-        module.__salt__, "mysql_replication.peer", lambda *_, **__: THERE | {"gtids": "1-1-9", "purged": "1-1-8"}
+        module.__salt__, "mysql_replication.peer", lambda _: THERE | {"gtids": "1-1-9", "purged": "1-1-8"}
     )
     assert copy(module, tmp_path, False)["by"] == "dump"
     (kept,) = tmp_path.glob("mysql.before-*")

@@ -190,7 +190,13 @@ def test_what_a_host_has_is_told_without_secrets(load_module, tmp_path, module, 
 
 # --- hand_over ---
 
-KEPT = {"version": "2.3.4", "identity": "0123456789abcdef", "platform": "Debian-13 x86_64", "size": 3}
+KEPT = {
+    "version": "2.3.4",
+    "identity": "0123456789abcdef",
+    "platform": "Debian-13 x86_64",
+    "size": 3,
+    "installed": True,
+}
 
 
 @pytest.mark.parametrize(("answers", "result", "words"), [

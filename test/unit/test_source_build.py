@@ -130,8 +130,13 @@ def test_from_one_host_to_another(builder, load_module, tarball, tmp_path, monke
     assert done["version"] == "1"
     assert done["size"] > 300
     assert other.kept("hello") == builder.kept("hello")
+    assert other.kept("hello")[0]["installed"] is False
     other.install("hello", recipe(tmp_path))
     assert said(tmp_path) == "hello 1\n"
+    # What is installed is given, not what was built last.
+    builder.install("hello", recipe(tmp_path))
+    builder.build("hello", tarball("2"), recipe(tmp_path, "2"))
+    assert [one["installed"] for one in builder.kept("hello")] == [False, True]
     # A second time there is nothing to do.
     monkeypatch.delattr(other, "take")
     assert source_build_transfer.hand_over("hello", "lvs1", "lvs2", ask) == done
