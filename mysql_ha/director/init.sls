@@ -4,5 +4,6 @@ include:
   - mysql_ha.director.ipvsadm
   - mysql_ha.director.keepalived
   - mysql_ha.director.config
+  - mysql_ha.director.firewall
   - mysql_ha.director.service
   - mysql_ha.director.table

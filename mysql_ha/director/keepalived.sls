@@ -1,4 +1,4 @@
-# keepalived from its pinned tarball.
+# keepalived from its pinned tarball, and the user that its programs run as.
 {%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
@@ -26,3 +26,14 @@ mysql_ha-director-keepalived-source_build-installed:
     - proof: usr/sbin/keepalived --version
     - require:
       - pkg: mysql_ha-director-keepalived-pkg-installed
+
+mysql_ha-director-keepalived-user-present:
+  user.present:
+    - name: keepalived_script
+    - system: true
+    - usergroup: true
+    - home: /nonexistent
+    - createhome: false
+    - shell: /usr/sbin/nologin
+    - require:
+      - sls: mysql_ha.sync

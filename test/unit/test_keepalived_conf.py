@@ -24,6 +24,7 @@ global_defs {
     vrrp_version 2
     vrrp_garp_master_refresh 60
     lvs_sync_daemon eth0 inst shop id 51
+    enable_script_security
 }
 
 vrrp_instance shop {

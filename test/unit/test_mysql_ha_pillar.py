@@ -12,6 +12,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import director_sysctls
 import keepalived_conf
 import keepalived_endpoint_rules
 import keepalived_endpoints
@@ -54,7 +55,10 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
     return result
 
 
-TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, database, secrets"
+TOP_KEYS = (
+    "schema, cluster, interface, nodes, endpoints, vrrp, kernel, firewall, checks, keepalived, ipvsadm, database, "
+    "secrets"
+)
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
 REPLICA = "role, address, interface, server_id, replicates_from"
@@ -792,6 +796,7 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_rules_know_the_defaults() -> None:
     assert DEFAULTS["vrrp"] == {**keepalived_vrrp_rules.DEFAULTS, "sync_daemon": True}
     assert DEFAULTS["database"]["port"] == keepalived_endpoints.DEFAULT_DATABASE_PORT
+    assert DEFAULTS["kernel"]["sysctls"] == director_sysctls.DEFAULTS
 
 
 @pytest.mark.parametrize(
