@@ -103,6 +103,7 @@ def load(settings, path=PATH):
             part.replace(place)
         finally:
             part.unlink(missing_ok=True)
+            _remove_if_empty(place.parent)
         _write(unit, director_firewall.unit(host_programs.find("nft"), path))
     except (OSError, ProgramError) as error:
         raise CommandExecutionError(f"The firewall could not be written: {error}") from error
@@ -138,8 +139,7 @@ def remove(path=PATH):
             host_programs.run([host_programs.find("nft"), director_firewall.REMOVE], timeout=SECONDS)
         unit.unlink(missing_ok=True)
         place.unlink(missing_ok=True)
-        if place.parent.is_dir() and not any(place.parent.iterdir()):
-            place.parent.rmdir()
+        _remove_if_empty(place.parent)
     except (OSError, ProgramError) as error:
         raise CommandExecutionError(f"The firewall could not be removed: {error}") from error
     _systemctl("daemon-reload")
@@ -232,6 +232,11 @@ def _write(place, text):
     part.write_text(text, encoding="utf-8")
     part.chmod(0o644)
     part.replace(place)
+
+
+def _remove_if_empty(folder):
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _is(state):

@@ -144,7 +144,8 @@ def global_defs(settings: Mapping[str, Any], node: str) -> list[str]:
     lines += sync_daemon(settings, node)
     # Without it root would run programs that others could have changed.
     lines += ["enable_script_security"] if "enable_script_security" not in given else []
-    if uses_scripts(settings) and "script_user" not in given:
+    # A FIFO belongs to the user who runs programs.
+    if "script_user" not in given and (uses_scripts(settings) or any(name in given for name in _FIFOS)):
         lines.append(f"script_user {script_user(settings)}")
     for keyword, value in given.items():
         lines += _global(keyword, value)

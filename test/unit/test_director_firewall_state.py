@@ -169,6 +169,12 @@ def test_what_nft_refuses_leaves_everything_as_it_was(host: Host) -> None:
     assert [path.name for path in host.file.parent.iterdir()] == ["firewall.nft"]
 
 
+def test_what_nft_refuses_from_the_beginning_leaves_no_trace(host: Host) -> None:
+    host.refuses = "Error: Could not process rule: Operation not supported"
+    assert host.loaded()["result"] is False
+    assert (host.file.parent.exists(), list(host.units.iterdir()), host.said) == (False, [], [])
+
+
 def test_rules_that_somebody_takes_away_at_once_are_a_failure(host: Host) -> None:
     host.flushes = True
     done = host.loaded()

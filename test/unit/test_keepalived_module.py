@@ -342,3 +342,20 @@ def test_test_mode_before_a_reload(module, host) -> None:
     assert module.correct(pillar, test=True)["changes"] == expected
     host.servers["192.0.2.5"]["upper"] = 100
     assert module.correct(pillar)["changes"] == expected
+
+
+def test_a_configuration_may_need_a_user_that_the_host_does_not_have_yet(load_module, monkeypatch) -> None:
+    module, there = load_module("modules", "keepalived"), {"root"}
+
+    def getpwnam(name):
+        if name not in there:
+            raise KeyError(name)
+
+    monkeypatch.setattr(module.pwd, "getpwnam", getpwnam)
+    text = "global_defs {\n    script_user keepalived_script\n}\n"
+    assert module.lacks_user(text)
+    # A user that the pillar names is its own affair.
+    assert not module.lacks_user(text.replace("keepalived_script", "nobody"))
+    assert not module.lacks_user("global_defs {\n}\n")
+    there.add("keepalived_script")
+    assert not module.lacks_user(text)
