@@ -82,7 +82,7 @@ bench-failover: venv ## how long a director's failure lasts, 30 times each with 
 test-long: venv ## the long series: random tables against ipvsadm, every keepalived setup, every way data can be lost, MariaDB 10.11 (root)
 	@test/lab/lab prepare
 	@MYSQL_HA_TABLES=5000 $(PYTEST) test/lab/test_5_ipvs.py
-	@$(PYTEST) test/lab/test_5_builds.py test/lab/test_5_changes.py test/lab/test_5_corpus.py test/lab/test_5_proof.py test/lab/test_5_static.py
+	@$(PYTEST) test/lab/test_5_builds.py test/lab/test_5_changes.py test/lab/test_5_corpus.py test/lab/test_5_network.py test/lab/test_5_proof.py test/lab/test_5_static.py
 	@$(BY_FLAVOR) long-databases-mariadb long-databases-mysql
 	@$(BY_FLAVOR) long-databases-mariadb-10.11
 

@@ -5,6 +5,7 @@ runs with, and the kernel's IPVS table, are what the pillar asks for.
 
 import ipaddress
 import logging
+import pwd
 import re
 import tempfile
 import time
@@ -20,6 +21,7 @@ import ipvs_plan
 import ipvs_rules
 import keepalived_conf
 import keepalived_dump
+import keepalived_globals
 import keepalived_networks
 import keepalived_process
 import keepalived_table
@@ -180,6 +182,29 @@ def _version_of(program):
         return None
     found = re.search(r"Keepalived v([0-9.]+)", said)
     return found[1] if found else None
+
+
+def lacks_user(text):
+    """
+    Whether a configuration has programs run as the formula's own user, whom this host does not have yet.
+
+    text
+        The configuration.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lvs1 keepalived.lacks_user 'script_user keepalived_script'
+    """
+    user = keepalived_globals.DEFAULT_SCRIPT_USER
+    if not re.search(rf"^\s*script_user {user}$", text, re.MULTILINE):
+        return False
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return True
+    return False
 
 
 def check(path):

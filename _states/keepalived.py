@@ -24,8 +24,9 @@ def configured(name, settings):
     this host before it replaces the old one; when keepalived refuses it, the old one stays and the comment
     has keepalived's own words. ``changes`` hold a diff in which the password is hidden.
 
-    In test mode it is checked too, if the keepalived of the settings' version is installed already. There is a warning
-    for each virtual address that is in none of the networks of its interface.
+    In test mode it is checked too, if the keepalived of the settings' version is installed already, and the user that
+    runs its programs is there. There is a warning for each virtual address that is in none of the networks of its
+    interface.
 
     name
         Path of keepalived.conf.
@@ -54,7 +55,7 @@ def configured(name, settings):
         "keepalived.conf": {"old": None if old is None else "present", "new": "present"},
         "diff": _diff(old, new),
     }
-    if not __opts__["test"] or _can_check(settings):
+    if not __opts__["test"] or _can_check(settings, new):
         found = __salt__["keepalived.check_text"](new)
         if not found["accepted"]:
             comment = f"{name} was not changed, keepalived refuses the new one: {found['comment']}"
@@ -269,10 +270,12 @@ def _in_use(settings):
         time.sleep(GRACE_SECONDS / 5)
 
 
-def _can_check(settings):
-    """Whether the keepalived that will check the configuration is the one that is installed now."""
+def _can_check(settings, text):
+    """Whether the keepalived that will check the configuration, and the user of its programs, are there now."""
     wanted = (settings.get("keepalived") or {}).get("version")
-    return wanted is not None and __salt__["keepalived.version"]() == wanted
+    if wanted is None or __salt__["keepalived.version"]() != wanted:
+        return False
+    return not __salt__["keepalived.lacks_user"](text)
 
 
 def _write(ret, name, text):

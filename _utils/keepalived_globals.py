@@ -24,7 +24,7 @@ from keepalived_text import (
     word,
     words,
 )
-from keepalived_values import too_new
+from keepalived_values import is_older, too_new
 from keepalived_vrrp import FILE, GARP_GLOBAL, SCRIPT, USER, sync_daemon
 from pillar_rules import Rule, check_value, decimal, label, not_mappings, part, pattern, whole
 from pillar_words import kind, literal
@@ -65,6 +65,9 @@ _EXTRA_NAMES = "1 to 64 of the characters A-Z a-z 0-9 _ -, not include, and perh
 _EXTRA_WORDS = "words in characters that keepalived.conf can hold, not include at the beginning, 200 together"
 _SCRIPT_KEY = re.compile(r"script|quorum_(up|down)|notify(_[a-z_]+)?")
 _KEYWORD = re.compile(r"[a-z0-9_]{1,64}")
+#: Who runs programs when the pillar does not say. keepalived itself looks for this user (``lib/notify.c``).
+DEFAULT_SCRIPT_USER = "keepalived_script"
+
 _FIFOS = ("notify_fifo", "vrrp_notify_fifo", "lvs_notify_fifo")
 
 
@@ -139,20 +142,34 @@ def global_defs(settings: Mapping[str, Any], node: str) -> list[str]:
     garp = garp if "vrrp_garp_master_refresh" in given else {"refresh": 60, **garp}
     lines += [f"{key.line.keyword} {number(garp[name])}" for name, key in GARP_GLOBAL.items() if name in garp]
     lines += sync_daemon(settings, node)
-    if uses_scripts(settings):
-        # keepalived refuses to run programs without the first, and without the second as a user that may not exist.
-        lines += [line for line in ("enable_script_security", "script_user root") if line.split(" ")[0] not in given]
+    # Without it root would run programs that others could have changed.
+    lines += ["enable_script_security"] if "enable_script_security" not in given else []
+    # A FIFO belongs to the user who runs programs.
+    if "script_user" not in given and (uses_scripts(settings) or any(name in given for name in _FIFOS)):
+        lines.append(f"script_user {script_user(settings)}")
     for keyword, value in given.items():
         lines += _global(keyword, value)
     return block("global_defs", lines)
 
 
+def script_user(settings: Mapping[str, Any]) -> str:
+    """Return who runs the programs for which the pillar names nobody."""
+    # keepalived 2.2.7 cannot test a configuration with another user than root: -t ends itself with SIGTERM.
+    return "root" if is_older(settings["keepalived"].get("version"), "2.2.8") else DEFAULT_SCRIPT_USER
+
+
 def uses_scripts(settings: Mapping[Any, Any]) -> bool:
-    """Return whether endpoints, instances, groups or what they track have programs that keepalived is to run."""
-    vrrp = part(settings, "vrrp")
+    """Return whether the pillar has programs that keepalived is to run."""
+    vrrp, keepalived = part(settings, "vrrp"), part(settings, "keepalived")
     sections = [part(settings, "endpoints"), *(part(vrrp, key) for key in ("scripts", "instances", "groups"))]
     # Not the sections' own keys: those are names.
-    return any(_has_script(own) for section in sections for own in section.values())
+    named = any(_has_script(own) for section in sections for own in section.values())
+    return named or _has_script(keepalived.get("extra")) or any(map(_is_program, part(keepalived, "global_defs")))
+
+
+def _is_program(keyword: object) -> bool:
+    """Return whether a keyword of ``global_defs`` names a program: ``startup_script``, ``notify_fifo_script``."""
+    return isinstance(keyword, str) and keyword.endswith("_script")
 
 
 def _has_script(value: object, depth: int = 0) -> bool:

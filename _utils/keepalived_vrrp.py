@@ -37,6 +37,10 @@ Address = IPv4Address | IPv6Address
 #: How many addresses an advert has room for, by IP version: a count of 8 bits, and the smallest packet of IPv6.
 MAX_ADVERTISED = {4: 255, 6: 76}
 
+#: Where the kernels of the directors tell each other of their connections (``net/netfilter/ipvs/ip_vs_sync.c``).
+DEFAULT_SYNC_GROUP = "224.0.0.81"
+DEFAULT_SYNC_PORT = 8848
+
 #: The version that knows an instance without an address of the family of its adverts.
 SINCE_NO_ADDRESS = "2.2.8"
 
@@ -47,6 +51,14 @@ class Vip(NamedTuple):
     address: Address
     options: Mapping[str, Any]
     """What the pillar says of it: ``prefix``, ``interface``, ``label``, ``scope``."""
+
+
+class SyncChannel(NamedTuple):
+    """Where the directors tell each other of their connections."""
+
+    interface: str
+    group: Address
+    port: int
 
 
 def _match(value: object) -> str:
@@ -499,17 +511,39 @@ def _vip(vip: Vip, device: str) -> str:
 
 def sync_daemon(settings: Mapping[str, Any], node: str) -> list[str]:
     """Return the line by which the directors tell each other of their connections, for ``global_defs``."""
-    given, globals_ = settings["vrrp"].get("sync_daemon", True), settings["keepalived"].get("global_defs") or {}
-    if given is False or len(of_role(settings, "director")) < 2 or "lvs_sync_daemon" in globals_:
+    given = _sync_daemon(settings)
+    if given is None:
         return []
-    given = given if isinstance(given, Mapping) else {}
-    all_instances = instances(settings)
-    bound = given.get("instance", next(iter(all_instances)))
-    instance = all_instances[bound or next(iter(all_instances))]
+    instance, bound = _sync_instance(settings, given)
     device = given.get("interface") or interface(settings, instance, node)
     options = _lines({"id": instance["virtual_router_id"], **given}, SYNC_DAEMON)
     # Not without the word inst: an instance may have the name of an option.
     return [" ".join([f"lvs_sync_daemon {word(device)}", *([f"inst {_name(bound)}"] if bound else []), *options])]
+
+
+def sync_channel(settings: Mapping[str, Any], node: str) -> SyncChannel | None:
+    """Return where a director hears of the other one's connections; ``None`` if they do not tell."""
+    given = _sync_daemon(settings)
+    if given is None:
+        return None
+    device = given.get("interface") or interface(settings, _sync_instance(settings, given)[0], node)
+    group = ip_address(given.get("group") or DEFAULT_SYNC_GROUP)
+    return SyncChannel(word(device), group, int(given.get("port") or DEFAULT_SYNC_PORT))
+
+
+def _sync_daemon(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the pillar says of the sync daemon; ``None`` if there is none, or its line stands in global_defs."""
+    given, globals_ = settings["vrrp"].get("sync_daemon", True), settings["keepalived"].get("global_defs") or {}
+    if given is False or len(of_role(settings, "director")) < 2 or "lvs_sync_daemon" in globals_:
+        return None
+    return given if isinstance(given, Mapping) else {}
+
+
+def _sync_instance(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    """Return the instance that the sync daemon goes by, and the name of the one that it follows, if any."""
+    all_instances = instances(settings)
+    bound = given.get("instance", next(iter(all_instances)))
+    return all_instances[bound or next(iter(all_instances))], bound
 
 
 def secret(secrets: Mapping[str, Any], name: str) -> object:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import director_firewall
+import director_sysctls
 import ipvs_static_rules
 import keepalived_checks
 import keepalived_endpoint_rules
@@ -58,6 +60,8 @@ _TOP_KEYS = (
     "nodes",
     "endpoints",
     "vrrp",
+    "kernel",
+    "firewall",
     "checks",
     "keepalived",
     "ipvsadm",
@@ -104,6 +108,8 @@ def errors(pillar: object, minion_id: str | None = None) -> list[str]:
         *_nodes(pillar),
         *_endpoints(pillar),
         *keepalived_vrrp_rules.errors(pillar),
+        *director_sysctls.errors(pillar),
+        *director_firewall.errors(pillar),
         *check_section(f"{ROOT}:checks", part(pillar, "checks"), keepalived_checks.TIMES),
         *_keepalived(part(pillar, "keepalived")),
         *_source_build(f"{ROOT}:ipvsadm", part(pillar, "ipvsadm"), _SOURCE_KEYS),

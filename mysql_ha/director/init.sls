@@ -4,6 +4,7 @@ include:
   - mysql_ha.director.ipvsadm
   - mysql_ha.director.keepalived
   - mysql_ha.director.config
+  - mysql_ha.director.firewall
   - mysql_ha.director.service
   - mysql_ha.director.table
   - mysql_ha.director.services

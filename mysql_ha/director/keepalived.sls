@@ -1,4 +1,4 @@
-# keepalived from its pinned tarball.
+# keepalived from its pinned tarball, and the user that its programs run as.
 {%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 {%- set configure -%}
 ./configure --prefix=/usr --sysconfdir=/etc --runstatedir=/run --localstatedir=/var
@@ -20,6 +20,17 @@ mysql_ha-director-keepalived-pkg-installed:
     - require:
       - sls: mysql_ha.sync
 
+mysql_ha-director-keepalived-user-present:
+  user.present:
+    - name: keepalived_script
+    - system: true
+    - usergroup: true
+    - home: /nonexistent
+    - createhome: false
+    - shell: /usr/sbin/nologin
+    - require:
+      - sls: mysql_ha.sync
+
 mysql_ha-director-keepalived-source_build-installed:
   source_build.installed:
     - name: keepalived
@@ -37,3 +48,4 @@ mysql_ha-director-keepalived-source_build-installed:
         settings: {{ yaml(settings) }}
     - require:
       - pkg: mysql_ha-director-keepalived-pkg-installed
+      - user: mysql_ha-director-keepalived-user-present

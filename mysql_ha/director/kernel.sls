@@ -1,4 +1,4 @@
-# IPVS in the kernel, now and after every boot, and how it treats connections whose server is gone.
+# IPVS in the kernel, now and after every boot, with the pillar's settings, and forwarding where NAT needs it.
 {%- from 'mysql_ha/map.jinja' import settings, yaml with context %}
 
 include:
@@ -23,13 +23,9 @@ mysql_ha-director-kernel-kmod-present:
       - pkg: mysql_ha-director-kernel-pkg-installed
 {%- endif %}
 
-# Without these a client whose database left the table hangs until its own timeout instead of being told.
-{%- for key in ['expire_nodest_conn', 'expire_quiescent_template'] %}
-
-mysql_ha-director-kernel-sysctl-present-{{ key }}:
-  sysctl.present:
-    - name: net.ipv4.vs.{{ key }}
-    - value: 1
+mysql_ha-director-kernel-director_sysctl-managed:
+  director_sysctl.managed:
+    - name: /etc/sysctl.d/90-mysql_ha.conf
+    - settings: {{ yaml(settings) }}
     - require:
       - {{ 'kmod: mysql_ha-director-kernel-kmod-present' if has_lsmod else 'pkg: mysql_ha-director-kernel-pkg-installed' }}
-{%- endfor %}

@@ -147,7 +147,9 @@ PATHS = [
 ] + [["nodes", "lvs1", "role"], ["nodes", "mysql1", "server_id"], ["endpoints", "write", "address"],
      ["endpoints", "write", "servers"], ["endpoints", "write", "group"], ["endpoints", "write", "forward"],
      ["ipvs", "services", "tcp 192.168.1.102:80"],
-     ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"]]  # fmt: skip
+     ["nodes", "replica1", "replicates_from"], ["database", "replication", "user"],
+     ["kernel", "sysctls", "sync_threshold"], ["kernel", "sysctls", "conn_lfactor"],
+     ["firewall", "sources", "lvs2"]]  # fmt: skip
 
 
 @pytest.mark.parametrize(("turn", "value"), enumerate([None, "a: {b", [5], {"x": None}]), ids=str)
@@ -260,6 +262,50 @@ def test_certificates_are_made_given_or_the_servers_own(render, flavor, tls, sec
     assert by_function["mysql_server.running"]["name"] == flavor
     assert by_function["pkg.installed"]["pkgs"] != []
     assert "MARKED" not in str(chunks)
+
+
+def test_a_directors_kernel_is_set_by_one_state_with_the_pillars_values_over_the_defaults(render) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["kernel"] = {"sysctls": {"conn_reuse_mode": 0, "sync_threshold": [3, 50], "conntrack": 1}}
+    chunks = render("lvs1", pillar, "mysql_ha.director.kernel")
+    chunk = next(one for one in chunks if one["state"] == "director_sysctl")
+    assert chunk["name"] == "/etc/sysctl.d/90-mysql_ha.conf"
+    assert chunk["settings"]["kernel"]["sysctls"] == {
+        "expire_nodest_conn": 1, "expire_quiescent_template": 1, "conn_reuse_mode": 0, "sync_threshold": [3, 50],
+        "sync_refresh_period": 60, "conntrack": 1}  # fmt: skip
+    assert [one for one in chunks if one["state"] == "sysctl"] == []
+    # IPVS brings the names that are to be set.
+    assert {"kmod": "mysql_ha-director-kernel-kmod-present"} in chunk["require"]
+
+
+@pytest.mark.parametrize(("firewall", "functions"), [
+    ({"vrrp": True}, ["pkg.installed", "director_firewall.loaded"]),
+    ({"vrrp": False}, ["director_firewall.absent"]),
+    ({}, ["director_firewall.absent"]),
+    (None, ["director_firewall.absent"]),
+    ({"vrrp": "true"}, ["director_firewall.absent"]),
+    ({"vrrp": 1}, ["director_firewall.absent"]),
+    ({"vrrp": {}}, ["director_firewall.absent"]),
+    ([5], ["director_firewall.absent"]),
+], ids=str)  # fmt: skip
+def test_a_director_filters_what_the_pillar_says_in_so_many_words(render, firewall, functions) -> None:
+    pillar = copy.deepcopy(EXAMPLE)
+    pillar["mysql_ha"]["firewall"] = firewall
+    sls = "mysql_ha.director.firewall"
+    chunks = [one for one in render("lvs1", pillar, sls) if one["__sls__"] == sls]
+    assert [f"{one['state']}.{one['fun']}" for one in chunks] == functions
+    assert chunks[-1]["name"] == "/etc/mysql_ha/firewall.nft"
+    if len(functions) == 2:
+        assert chunks[0]["pkgs"] == ["nftables"]
+
+
+def test_the_firewall_and_the_user_of_programs_are_there_before_keepalived_needs_them(render) -> None:
+    chunks = render("lvs1", EXAMPLE, "mysql_ha")
+    order = [f"{one['state']}.{one['fun']}" for one in chunks]
+    assert order.index("user.present") < order.index("keepalived.configured")
+    assert order.index("director_firewall.absent") < order.index("service.running")
+    user = next(one for one in chunks if one["state"] == "user")
+    assert (user["name"], user["system"], user["shell"]) == ("keepalived_script", True, "/usr/sbin/nologin")
 
 
 def test_a_restart_goes_from_one_database_to_the_next(render) -> None:

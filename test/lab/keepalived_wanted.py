@@ -14,15 +14,23 @@ import netaddr
 
 Words = dict[str, Any]
 NOTIFY = ("notify_master", "notify_backup", "notify_fault", "notify_stop", "notify_deleted", "notify")
-SCRIPT_KEYS = {"script", "quorum_up", "quorum_down", "notify_up", "notify_down", *NOTIFY}
 CHECKS = {"interval": 1, "connect_timeout": 1, "retries": 1, "retry_interval": 0.5, "warmup": 0}
 VRRP = {"virtual_router_id": 51, "version": 3, "advert_interval": 0.3, "preempt": False, "unicast": True}
 GARP = {"delay": 5, "repeat": 5, "refresh": 60, "refresh_repeat": 1}
 NO_CONNECTION = ("misc", "file", "bfd")
 NO_BODY = "nobody"
-USERS = {"root": "0:0", NO_BODY: "65534:65534"}
+#: Who runs programs when nobody is named. On the tests' hosts it has this number.
+SCRIPT_USER, SCRIPT_USER_NUMBER = "keepalived_script", 987
+USERS = {"root": "0:0", NO_BODY: "65534:65534", SCRIPT_USER: f"{SCRIPT_USER_NUMBER}:{SCRIPT_USER_NUMBER}"}
 #: An advert counts its addresses in 8 bits.
 MAX_ADVERTISED = 255
+
+
+def script_user(pillar: Words) -> str:
+    """Who runs the programs for which nobody is named; 2.2.7 could not test a configuration with another than root."""
+    keepalived = pillar.get("keepalived", {})
+    default = "root" if keepalived.get("version") == "2.2.7" else SCRIPT_USER
+    return keepalived.get("global_defs", {}).get("script_user", default).split(" ")[0]
 
 
 def _of_role(pillar: Words, role: str) -> Words:
@@ -194,7 +202,7 @@ def _check(pillar: Words, endpoint: Words, server: Words, own: Words) -> Words:
             "bind_interface": own.get("bind_interface", ""),
             "fwmark": own.get("fwmark", 0),
         }
-    return words | _OF_TYPE.get(name, lambda own: {})(own)
+    return words | _OF_TYPE.get(name, lambda own: {})({"user": script_user(pillar), **own})
 
 
 def statuses(given: Any) -> set[int]:
@@ -250,7 +258,7 @@ _OF_TYPE = {
         "script": shlex.split(own["script"]),
         **({"timeout": own["timeout"]} if "timeout" in own else {}),
         "dynamic": own.get("dynamic", False),
-        "user": USERS[own.get("user", "root")],
+        "user": USERS[own["user"]],
     },
     "file": lambda own: {"track_file": own["track_file"]},
     "bfd": lambda own: {"name": own["name"]},
@@ -406,7 +414,7 @@ def scripts(pillar: Words) -> list[Words]:
             "reverse": own.get("reverse", False),
             "rise": own.get("rise", 1),
             "fall": own.get("fall", 1),
-            "user": USERS[own.get("user", "root")],
+            "user": USERS[own.get("user", script_user(pillar))],
         }
         for name, own in pillar.get("vrrp", {}).get("scripts", {}).items()
     ]
@@ -478,21 +486,14 @@ def globals_(pillar: Words, node: str) -> Words:
     garp = pillar.get("vrrp", {}).get("garp", {})
     return {
         "router_id": f"{pillar['cluster']}_{node}",
-        # Where there are scripts the formula switches it on.
-        "script_security": given.get("enable_script_security") is True or _has_script(pillar),
+        # The formula always switches it on.
+        "script_security": True,
         "log_all_failures": given.get("checker_log_all_failures") is True,
         "fifos": fifos,
         "garp_interval": garp.get("interval", given.get("vrrp_garp_interval", 0)),
         "gna_interval": garp.get("gna_interval", given.get("vrrp_gna_interval", 0)),
         "sync_daemon": sync_daemon(pillar, node),
     }
-
-
-def _has_script(given: Any) -> bool:
-    """Whether keepalived would run something."""
-    if isinstance(given, dict):
-        return any(key in SCRIPT_KEYS or _has_script(value) for key, value in given.items())
-    return isinstance(given, list) and any(map(_has_script, given))
 
 
 def sync_daemon(pillar: Words, node: str) -> Words | None:

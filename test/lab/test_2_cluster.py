@@ -135,8 +135,8 @@ def test_the_whole_cluster_comes_back_from_a_power_loss_without_salt(cluster: La
         assert look.arp_answers(cluster) == {cluster.plan.host(holder).mac}
         assert {line["server"] for line in client.connect(cluster, 4)} == {1, 2}
         for director in DIRECTORS:
-            for key in ("expire_nodest_conn", "expire_quiescent_template"):
-                assert cluster.run(director, ["sysctl", "-n", f"net.ipv4.vs.{key}"]).stdout.strip() == "1"
+            for key, value in (("expire_nodest_conn", "1"), ("conn_reuse_mode", "1"), ("sync_threshold", "3\t0")):
+                assert cluster.run(director, ["sysctl", "-n", f"net.ipv4.vs.{key}"]).stdout.strip() == value
         for database in DATABASES:
             for key, value in (("arp_ignore", "1"), ("arp_announce", "2")):
                 assert cluster.run(database, ["sysctl", "-n", f"net.ipv4.conf.all.{key}"]).stdout.strip() == value

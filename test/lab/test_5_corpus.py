@@ -48,6 +48,8 @@ SHORT = (
     "per-server", "quorum", "tunnel-gue", "check-http", "check-times", "instances", "sync-group", "vrrp-v2-unicast",
     "vrrp-track-scripts", "ipv6-endpoint", "sample-shipped",
 )  # fmt: skip
+# A user that this machine need not have, for one program.
+WITH_USER = 'mount --bind "$1" /etc/passwd; shift; exec "$@"'
 # Schedulers that the guests' kernel was built without; keepalived's dump has them, the kernel's table cannot.
 NOT_IN_KERNEL = {"twos"}
 # keepalived has them only when it is built with a library that the formula's build does without.
@@ -155,10 +157,14 @@ def test_a_setup_that_keepalived_can_do_is_valid(name: str) -> None:
 def test_keepalived_accepts_it(
     name: str, version: str, keepaliveds: dict[str, Keepalived], namespace: str, tmp_path: Path
 ) -> None:
+    users, number = tmp_path / "passwd", keepalived_wanted.SCRIPT_USER_NUMBER
+    own = f"{keepalived_wanted.SCRIPT_USER}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"
+    users.write_text(Path("/etc/passwd").read_text() + own)
     for director in SETUPS[name].directors:
         config = tmp_path / f"{director}.conf"
         config.write_text(rendered(name, director, version))
-        words = [*keepaliveds[version].program, "--config-test", "--use-file", config]
+        words = ["unshare", "--mount", "sh", "-ec", WITH_USER, "sh", users, *keepaliveds[version].program]
+        words += ["--config-test", "--use-file", config]
         done = run(["nsenter", f"--net=/run/netns/{namespace}", *words], check=False)
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -181,6 +187,9 @@ class Director:
             write(root / UTILS_ON_HOST.lstrip("/") / module.name, module.read_text())
         write(root / LOADER_ON_HOST.lstrip("/"), LOADER.read_text())
         lab.run(DIRECTOR, ["modprobe", "ip_vs"], check=False)
+        user, number = keepalived_wanted.SCRIPT_USER, str(keepalived_wanted.SCRIPT_USER_NUMBER)
+        lab.run(DIRECTOR, ["groupadd", "--gid", number, user], check=False)
+        lab.run(DIRECTOR, ["useradd", "--uid", number, "--gid", number, "--no-create-home", user], check=False)
         self._folders = {version: keepalived.folder for version, keepalived in keepaliveds.items()}
         words = ["env", f"PYTHONPATH={UTILS_ON_HOST}", "python3", "-u", LOADER_ON_HOST]
         self._run = subprocess.Popen(

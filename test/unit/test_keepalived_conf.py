@@ -24,6 +24,7 @@ global_defs {
     vrrp_version 2
     vrrp_garp_master_refresh 60
     lvs_sync_daemon eth0 inst shop id 51
+    enable_script_security
 }
 
 vrrp_instance shop {
@@ -191,6 +192,37 @@ def test_the_classic_setup_on_the_first_director() -> None:
 
 def test_the_unicast_setup() -> None:
     assert keepalived_conf.render(unicast(), "lvs1", {"vrrp": "ignored"}) == UNICAST_LVS1
+
+
+SCRIPT = {"script": "/usr/bin/true"}
+
+
+@pytest.mark.parametrize(("changes", "user"), [
+    ({}, None),
+    ({"checks": {"type": "misc", **SCRIPT}}, "keepalived_script"),
+    ({"scripts": {"gateway": SCRIPT}}, "keepalived_script"),
+    ({"extra": {"vrrp_script gateway": SCRIPT}}, "keepalived_script"),
+    ({"global_defs": {"startup_script": "/usr/bin/true"}}, "keepalived_script"),
+    ({"global_defs": {"notify_fifo": "/run/k", "notify_fifo_script": "/usr/bin/true"}}, "keepalived_script"),
+    ({"global_defs": {"notify_fifo": "/run/k"}}, "keepalived_script"),
+    ({"global_defs": {"script_user": "root"}, "scripts": {"gateway": SCRIPT}}, "root"),
+    ({"global_defs": {"script_user": "nobody nogroup"}}, "nobody nogroup"),
+    ({"version": "2.2.7", "scripts": {"gateway": SCRIPT}}, "root"),
+    ({"version": "2.2.8", "scripts": {"gateway": SCRIPT}}, "keepalived_script"),
+], ids=str)  # fmt: skip
+def test_programs_run_without_rights_and_only_if_root_alone_can_change_them(changes: Any, user: str | None) -> None:
+    found = settings()
+    found["keepalived"] |= {key: changes[key] for key in ("version", "global_defs", "extra") if key in changes}
+    found["vrrp"] |= {key: changes[key] for key in ("scripts",) if key in changes}
+    if "checks" in changes:
+        found["endpoints"]["write"]["check"] = changes["checks"]
+    lines = [line.strip() for line in keepalived_conf.render(found, "lvs1").splitlines()]
+    assert lines.count("enable_script_security") == 1
+    said = [line.removeprefix("script_user ") for line in lines if line.startswith("script_user ")]
+    assert said == ([user] if user else [])
+    # keepalived goes by the user that was named before the program.
+    first = min((number for number, line in enumerate(lines) if "/usr/bin/true" in line), default=len(lines))
+    assert not user or lines.index(f"script_user {user}") < first or "global_defs" in changes
 
 
 def test_version_2_without_a_password() -> None:

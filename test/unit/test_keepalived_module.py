@@ -407,3 +407,20 @@ def test_what_it_is_going_to_leave(module, host) -> None:
     assert module.leaving({**PILLAR, "endpoints": moved}) == []
     with pytest.raises(CommandExecutionError, match="mysql_ha:endpoints make no table"):
         module.leaving({"endpoints": {"a": 5}})
+
+
+def test_a_configuration_may_need_a_user_that_the_host_does_not_have_yet(load_module, monkeypatch) -> None:
+    module, there = load_module("modules", "keepalived"), {"root"}
+
+    def getpwnam(name):
+        if name not in there:
+            raise KeyError(name)
+
+    monkeypatch.setattr(module.pwd, "getpwnam", getpwnam)
+    text = "global_defs {\n    script_user keepalived_script\n}\n"
+    assert module.lacks_user(text)
+    # A user that the pillar names is its own affair.
+    assert not module.lacks_user(text.replace("keepalived_script", "nobody"))
+    assert not module.lacks_user("global_defs {\n}\n")
+    there.add("keepalived_script")
+    assert not module.lacks_user(text)

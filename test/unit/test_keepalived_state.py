@@ -19,7 +19,7 @@ OLD = NEW.replace("n3wpass", "0ldpass")
 def configured(load_module, tmp_path):
     place = tmp_path / "keepalived.conf"
 
-    def run(test=False, refuses=False, text=NEW, installed="2.3.4", wrong=None, foreign=()):
+    def run(test=False, refuses=False, text=NEW, installed="2.3.4", wrong=None, foreign=(), lacks_user=False):
         def managed(name, contents, mode, **_):
             if wrong:
                 raise wrong
@@ -54,6 +54,7 @@ def configured(load_module, tmp_path):
                 "keepalived.redact": keepalived_conf.redact,
                 "keepalived.check_text": check_text,
                 "keepalived.version": lambda: installed,
+                "keepalived.lacks_user": lambda _text: lacks_user,
             },
         )
         return module.configured(str(place), {"keepalived": {"version": "2.3.4"}})
@@ -116,6 +117,7 @@ def test_test_mode_says_what_keepalived_refuses_if_it_is_the_one_that_will_be_as
     assert configured(test=True, refuses=True)["result"] is False
     assert configured(test=True, refuses=True, installed="2.2.7")["result"] is None
     assert configured(test=True, refuses=True, installed=None)["result"] is None
+    assert configured(test=True, refuses=True, lacks_user=True)["result"] is None
     assert configured(refuses=True, installed="2.2.7")["result"] is False
     assert not configured.place.exists()
 

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import director_sysctls
 import keepalived_conf
 import keepalived_endpoint_rules
 import keepalived_endpoints
@@ -55,7 +56,10 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
 
 
 CONFIGURE = "an option of its configure, such as --enable-snmp (--enable-, --disable-, --with-, --without-)"
-TOP_KEYS = "schema, cluster, interface, nodes, endpoints, vrrp, checks, keepalived, ipvsadm, ipvs, database, secrets"
+TOP_KEYS = (
+    "schema, cluster, interface, nodes, endpoints, vrrp, kernel, firewall, checks, keepalived, ipvsadm, ipvs, database, "
+    "secrets"
+)
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
 REPLICA = "role, address, interface, server_id, replicates_from"
@@ -818,6 +822,7 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_rules_know_the_defaults() -> None:
     assert DEFAULTS["vrrp"] == {**keepalived_vrrp_rules.DEFAULTS, "sync_daemon": True}
     assert DEFAULTS["database"]["port"] == keepalived_endpoints.DEFAULT_DATABASE_PORT
+    assert DEFAULTS["kernel"]["sysctls"] == director_sysctls.DEFAULTS
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev", "python3-venv"]
 # compares with this and with the flavors' packages).
 COMMON_PACKAGES = [
     "gcc", "make", "pkg-config", "libc6-dev", "libssl-dev", "libnl-3-dev", "libnl-genl-3-dev", "libnftnl-dev",
-    "libmnl-dev", "libpcre2-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev",
+    "libmnl-dev", "libpcre2-dev", "libsystemd-dev", "libkmod-dev", "libpopt-dev", "nftables",
 ]  # fmt: skip
 SOURCES = ["keepalived", "ipvsadm"]
 # The versions of keepalived that are tried, and the Debian whose pool has the upstream tarball.
