@@ -57,8 +57,8 @@ def pillar(*changes: tuple[str, Any]) -> dict[str, Any]:
 
 CONFIGURE = "an option of its configure, such as --enable-snmp (--enable-, --disable-, --with-, --without-)"
 TOP_KEYS = (
-    "schema, cluster, interface, nodes, endpoints, vrrp, kernel, firewall, checks, keepalived, ipvsadm, ipvs, database, "
-    "secrets"
+    "schema, cluster, interface, nodes, endpoints, vrrp, kernel, firewall, checks, keepalived, ipvsadm, ipvs, "
+    "database, secrets"
 )
 DIRECTOR = "role, address, interface, priority"
 DATABASE = "role, address, interface, server_id, weight"
