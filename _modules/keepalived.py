@@ -325,7 +325,7 @@ def in_use_accepts(settings):
 
 def held_addresses(settings):
     """
-    The virtual addresses that this host has at the moment, in the order of the pillar. None: it is a standby.
+    The virtual addresses that this host has at the moment, in the order of the pillar. Empty: it is a standby.
 
     settings
         The ``mysql_ha`` pillar with its defaults and without its secrets.

@@ -319,7 +319,7 @@ def recipe(directors: Directors, version: str) -> dict[str, Any]:
 
 @pytest.mark.long
 def test_all_of_it_goes_and_comes_back_without_a_compiler(directors: Directors) -> None:
-    """Last, since it takes keepalived away while it runs, as somebody would who moves to a package."""
+    """Of ipvsadm, which nothing on a director needs."""
     removed = salt.call(directors.lab, "lvs2", "source_build.remove", "ipvsadm")["lvs2"]
     assert "/usr/sbin/ipvsadm" in removed
     assert directors.run("ls", KEPT, host="lvs2").count("ipvsadm") == 0
